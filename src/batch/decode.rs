@@ -1,0 +1,333 @@
+//! A batch that was read: checked as a whole, then handed out event by event.
+
+use bytes::Bytes;
+
+use super::names::Names;
+use super::{AppendEntry, BatchError, Header, ProducerEntry, Salt, appends, record};
+use crate::event::{Event, EventRef, Parts, Span};
+use crate::{Filter, Offset};
+
+/// A batch of events, checked: every byte of it is what was written.
+///
+/// Its events borrow from it: handing out one costs some nanoseconds and no allocation.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    header: Header,
+    /// Records, names and appends, without compression.
+    body: Bytes,
+    names: Names,
+    appends: Vec<AppendEntry>,
+    producers: Vec<ProducerEntry>,
+    /// Offsets outside are not handed out: the reader asked for a range.
+    range: (u64, u64),
+}
+
+impl Batch {
+    /// Checks a stored body against its header and reads its tables. `stored` has the header's length.
+    pub(crate) fn decode(header: Header, stored: Bytes, salt: Salt) -> Result<Batch, BatchError> {
+        let body = checked_body(&header, stored, salt)?;
+        let names_at = header.records_len;
+        let names = Names::get(&body, names_at, header.names_len, header.base_offset)?;
+        let appends_at = names_at + header.names_len;
+        let table = body.get(appends_at..appends_at + header.appends_len).unwrap_or_default();
+        let (appends, producers) = appends::get(table, header.record_count, names.producers.len())?;
+        let range = (header.base_offset, header.end_offset());
+        let batch = Batch { header, body, names, appends, producers, range };
+        batch.check_records()?;
+        Ok(batch)
+    }
+
+    fn check_records(&self) -> Result<(), BatchError> {
+        let records = self.records();
+        let mut at = 0;
+        for _ in 0..self.header.record_count {
+            let corrupt = BatchError::Corrupt("an event of the batch is not what it should be");
+            let record = record::get(records, at).ok_or(corrupt.clone())?;
+            let named = usize::from(record.names.stream) < self.names.streams.len()
+                && usize::from(record.names.event_type) < self.names.types.len()
+                && (record.names.source == record::NO_SOURCE
+                    || usize::from(record.names.source) < self.names.sources.len());
+            if !named {
+                return Err(corrupt);
+            }
+            record::check_extras(records, &record)?;
+            at = record.next;
+        }
+        if at as usize == records.len() {
+            Ok(())
+        } else {
+            Err(BatchError::Corrupt("bytes are left behind the last event of the batch"))
+        }
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    pub(crate) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    pub(crate) fn appends(&self) -> &[AppendEntry] {
+        &self.appends
+    }
+
+    pub(crate) fn producers(&self) -> &[ProducerEntry] {
+        &self.producers
+    }
+
+    pub(crate) fn bytes_of(&self, span: Span) -> &[u8] {
+        self.body.get(span.at as usize..(span.at + span.len) as usize).unwrap_or_default()
+    }
+
+    pub(crate) fn clip(mut self, from: u64, to: u64) -> Batch {
+        self.range = (self.range.0.max(from), self.range.1.min(to));
+        self
+    }
+
+    fn records(&self) -> &[u8] {
+        self.body.get(..self.header.records_len).unwrap_or_default()
+    }
+
+    /// The first offset that [`events`](Batch::events) gives.
+    pub fn first(&self) -> Offset {
+        Offset::from_raw(self.range.0)
+    }
+
+    /// The offset after its last event.
+    pub fn next(&self) -> Offset {
+        Offset::from_raw(self.range.1.max(self.range.0))
+    }
+
+    /// Its events in order, the log's own among them.
+    pub fn events(&self) -> Events<'_> {
+        Events { walk: Walk::new(self), batch: self, filter: None }
+    }
+
+    pub(crate) fn events_matching<'b>(&'b self, filter: &'b BatchFilter) -> Events<'b> {
+        Events { walk: Walk::new(self), batch: self, filter: Some(filter) }
+    }
+}
+
+/// The uncompressed body of a batch, once its checksum holds and its padding is zero.
+pub(crate) fn checked_body(header: &Header, stored: Bytes, salt: Salt) -> Result<Bytes, BatchError> {
+    if stored.len() != header.body_len || salt.body_crc(&stored) != header.body_crc {
+        return Err(BatchError::Corrupt("the checksum of the batch does not hold"));
+    }
+    match header.codec {
+        super::Codec::None => {
+            let padding = stored.get(header.raw_len()..).unwrap_or_default();
+            if padding.iter().any(|byte| *byte != 0) {
+                return Err(BatchError::Corrupt("padding of the batch is not zero"));
+            }
+            Ok(stored)
+        }
+        codec => Ok(Bytes::from(codec.decompress(&stored, header.raw_len())?)),
+    }
+}
+
+/// A filter, worked out for the names of one batch.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct BatchFilter {
+    streams: Vec<bool>,
+    types: Vec<bool>,
+}
+
+impl BatchFilter {
+    /// `None` when no event of the batch can match.
+    pub fn of(filter: &Filter, batch: &Batch) -> Option<BatchFilter> {
+        let streams: Vec<bool> =
+            batch.names.streams.iter().map(|stream| filter.wants_stream(batch.bytes_of(stream.name))).collect();
+        let types: Vec<bool> = batch.names.types.iter().map(|name| filter.wants_type(batch.bytes_of(*name))).collect();
+        (streams.contains(&true) && types.contains(&true)).then_some(BatchFilter { streams, types })
+    }
+
+    fn wants(&self, stream: u16, event_type: u16) -> bool {
+        self.streams.get(usize::from(stream)) == Some(&true) && self.types.get(usize::from(event_type)) == Some(&true)
+    }
+}
+
+/// How far an iteration over a batch has come; holds no borrow, so that owned readers can keep it.
+#[derive(Debug, Clone)]
+pub(crate) struct Walk {
+    at: u32,
+    index: u32,
+    append: usize,
+    /// Next version of each stream of the batch.
+    versions: Vec<u64>,
+}
+
+impl Walk {
+    pub fn new(batch: &Batch) -> Self {
+        let versions = batch.names.streams.iter().map(|stream| stream.version).collect();
+        Walk { at: 0, index: 0, append: 0, versions }
+    }
+
+    /// The next event within the batch's range that the filter wants.
+    #[inline]
+    pub fn next(&mut self, batch: &Batch, filter: Option<&BatchFilter>) -> Option<Parts> {
+        loop {
+            let offset = batch.header.base_offset + u64::from(self.index);
+            if self.index >= batch.header.record_count || offset >= batch.range.1 {
+                return None;
+            }
+            let record = record::get(batch.records(), self.at)?;
+            let version = self.versions.get_mut(usize::from(record.names.stream))?;
+            let this_version = *version;
+            *version += 1;
+            while batch.appends.get(self.append + 1).is_some_and(|next| next.first_record <= self.index) {
+                self.append += 1;
+            }
+            self.at = record.next;
+            self.index += 1;
+            let wanted = filter.is_none_or(|filter| filter.wants(record.names.stream, record.names.event_type));
+            if offset < batch.range.0 || !wanted {
+                continue;
+            }
+            let delta = batch.appends.get(self.append)?.recorded_delta_us;
+            let recorded_us = batch.header.recorded_us.saturating_add(i64::from(delta));
+            return Some(Parts {
+                offset,
+                version: this_version,
+                recorded_us,
+                time_us: record.time_us.unwrap_or(recorded_us),
+                has_time: record.time_us.is_some(),
+                is_json: record.is_json,
+                stream: batch.names.streams.get(usize::from(record.names.stream))?.name,
+                event_type: *batch.names.types.get(usize::from(record.names.event_type))?,
+                source: batch.names.sources.get(usize::from(record.names.source)).copied().unwrap_or_default(),
+                id: record.id,
+                content_type: record.content_type,
+                headers: record.headers,
+                data: record.data,
+            });
+        }
+    }
+
+    /// The next event, sharing the memory of its batch.
+    pub fn next_owned(&mut self, batch: &Batch, filter: Option<&BatchFilter>) -> Option<Event> {
+        self.next(batch, filter).map(|parts| Event { body: batch.body.clone(), parts })
+    }
+}
+
+/// The events of one batch, borrowed from it.
+#[derive(Debug, Clone)]
+pub struct Events<'b> {
+    walk: Walk,
+    batch: &'b Batch,
+    filter: Option<&'b BatchFilter>,
+}
+
+impl<'b> Iterator for Events<'b> {
+    type Item = EventRef<'b>;
+
+    #[inline]
+    fn next(&mut self) -> Option<EventRef<'b>> {
+        self.walk.next(self.batch, self.filter).map(|parts| EventRef { body: &self.batch.body, parts })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Codec, HEADER_BYTES, Kind, OpenBatch};
+    use super::*;
+    use crate::{NewEvent, Timestamp};
+
+    const SALT: Salt = Salt(99);
+
+    fn append(batch: &mut OpenBatch, recorded_us: i64, events: &[(&NewEvent<'_>, super::super::StreamRef)]) {
+        batch.begin_append(recorded_us);
+        events.iter().for_each(|(event, stream)| batch.event(event, *stream));
+    }
+
+    fn sample(codec: Codec) -> Vec<u8> {
+        let mut open = OpenBatch::new(Vec::new(), Kind::Events, 10, 1000);
+        let a = open.stream("order-1", 4, Some(7));
+        let placed = Event::new("order-1", "Placed").data(&b"{\"n\":1}"[..]).content_type("application/json");
+        let paid =
+            Event::new("order-1", "Paid").source("till").time(Timestamp::from_micros(5)).id("x").header("k", "v");
+        append(&mut open, 1000, &[(&placed, a), (&paid, a)]);
+        let b = open.stream("stock-9", 0, None);
+        let long = Event::new("stock-9", "Placed").data(vec![b'z'; 500]);
+        append(&mut open, 1007, &[(&long, b)]);
+        open.producer("p", 1, 2, 3);
+        let mut closed = open.close(0);
+        closed.compress(codec);
+        closed.seal(SALT, 4096, Default::default(), 9);
+        closed.bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Batch, BatchError> {
+        let header = match Header::decode(bytes, SALT, 4096) {
+            Ok(header) => header,
+            Err(super::super::HeaderError::Batch(error)) => return Err(error),
+            Err(super::super::HeaderError::Short(_)) => return Err(BatchError::Corrupt("short")),
+        };
+        let body = bytes.get(header.header_len..header.batch_len()).ok_or(BatchError::Corrupt("short"))?;
+        Batch::decode(header, Bytes::copy_from_slice(body), SALT)
+    }
+
+    #[test]
+    fn what_was_put_in_comes_out() {
+        for codec in [Codec::None, Codec::Lz4, Codec::Zstd].into_iter().filter(|codec| codec.is_built_in()) {
+            let batch = decode(&sample(codec)).expect("it was just written");
+            let events: Vec<EventRef<'_>> = batch.events().collect();
+            assert_eq!(events.iter().map(|e| e.offset().raw()).collect::<Vec<_>>(), [10, 11, 12]);
+            assert_eq!(events.iter().map(|e| e.version().raw()).collect::<Vec<_>>(), [4, 5, 0]);
+            assert_eq!(events.iter().map(EventRef::stream).collect::<Vec<_>>(), ["order-1", "order-1", "stock-9"]);
+            assert_eq!(events.iter().map(EventRef::event_type).collect::<Vec<_>>(), ["Placed", "Paid", "Placed"]);
+            assert_eq!(events.iter().map(|e| e.recorded().as_micros()).collect::<Vec<_>>(), [1000, 1000, 1007]);
+            assert_eq!(events.iter().map(|e| e.time().as_micros()).collect::<Vec<_>>(), [1000, 5, 1007]);
+            assert_eq!((events[0].data(), events[0].content_type()), (&b"{\"n\":1}"[..], Some("application/json")));
+            assert_eq!((events[1].source(), events[1].id()), (Some("till"), Some("x")));
+            assert_eq!(events[1].headers().collect::<Vec<_>>(), [("k", "v")]);
+            assert_eq!(events[2].data(), [b'z'; 500]);
+            assert_eq!(batch.producers()[0].sequence, 2);
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_found_and_every_cut_is_short() {
+        for codec in [Codec::None, Codec::Lz4].into_iter().filter(|codec| codec.is_built_in()) {
+            let bytes = sample(codec);
+            for bit in 0..bytes.len() * 8 {
+                let mut flipped = bytes.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert!(decode(&flipped).is_err(), "bit {bit}");
+            }
+            for cut in 0..bytes.len() {
+                assert!(decode(&bytes[..cut]).is_err(), "cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_hostile_body_with_a_good_checksum_is_an_error_or_a_batch_but_never_a_panic() {
+        let bytes = sample(Codec::None);
+        for at in HEADER_BYTES..bytes.len() {
+            for value in [0, 1, 0x7f, 0x80, 0xff] {
+                let mut other = bytes.clone();
+                other[at] = value;
+                let Ok(mut header) = Header::decode(&other, SALT, 4096) else { panic!("the header is as it was") };
+                let body = Bytes::copy_from_slice(&other[HEADER_BYTES..]);
+                header.body_crc = SALT.body_crc(&body);
+                if let Ok(batch) = Batch::decode(header, body, SALT) {
+                    for event in batch.events() {
+                        let _ = (event.stream(), event.id(), event.headers().count(), event.data());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_filter_and_a_range_leave_the_rest_out() {
+        let batch = decode(&sample(Codec::None)).expect("it was just written");
+        let filter = Filter::new().types(["Placed"]);
+        let wanted = BatchFilter::of(&filter, &batch).expect("there are such events");
+        assert_eq!(batch.events_matching(&wanted).map(|e| e.offset().raw()).collect::<Vec<_>>(), [10, 12]);
+        assert!(BatchFilter::of(&Filter::new().stream("nobody-*"), &batch).is_none());
+        let clipped = batch.clip(11, 12);
+        assert_eq!(clipped.events().map(|e| (e.offset().raw(), e.version().raw())).collect::<Vec<_>>(), [(11, 5)]);
+    }
+}

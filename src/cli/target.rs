@@ -1,0 +1,121 @@
+//! Which log a verb is about: its LOG argument, or ANNALS_LOG.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::{Log, LogReader};
+
+use super::failure::Failure;
+
+const LOG_VARIABLE: &str = "ANNALS_LOG";
+
+/// The one argument of a verb that is about a whole log.
+#[derive(Debug, Args)]
+pub(super) struct LogArg {
+    /// Directory of the log
+    #[arg(value_name = "LOG", env = LOG_VARIABLE)]
+    log: PathBuf,
+}
+
+impl LogArg {
+    pub(super) fn path(&self) -> &Path {
+        &self.log
+    }
+
+    pub(super) fn reader(&self) -> Result<LogReader, Failure> {
+        open_reader(&self.log)
+    }
+}
+
+/// Tells LOG and the argument behind it apart: with ANNALS_LOG set, one argument alone is the second.
+pub(super) fn log_and(
+    first: Option<OsString>,
+    second: Option<OsString>,
+    what: &str,
+) -> Result<(PathBuf, OsString), Failure> {
+    tell_apart(first, second, std::env::var_os(LOG_VARIABLE), what)
+}
+
+fn tell_apart(
+    first: Option<OsString>,
+    second: Option<OsString>,
+    variable: Option<OsString>,
+    what: &str,
+) -> Result<(PathBuf, OsString), Failure> {
+    let missing = |missing: &str| {
+        Failure::usage(format!("{missing} is missing"))
+            .help(format!("give LOG {what}, or set {LOG_VARIABLE} and give {what} alone"))
+    };
+    match (first, second, variable.filter(|log| !log.is_empty())) {
+        (Some(log), Some(second), _) => Ok((log.into(), second)),
+        (Some(second), None, Some(log)) => Ok((log.into(), second)),
+        (Some(_), None, None) => Err(missing(what)),
+        (None, _, _) => Err(missing("LOG")),
+    }
+}
+
+/// Opens a log for reading: without a lock, beside the process that writes it.
+pub(super) fn open_reader(log: &Path) -> Result<LogReader, Failure> {
+    here(log)?;
+    Ok(LogReader::open(log)?)
+}
+
+/// Opens a log for writing; makes it when it is not there.
+pub(super) fn open_writer(log: &Path) -> Result<Log, Failure> {
+    here(log)?;
+    Ok(Log::open(log)?)
+}
+
+/// Refuses addresses: a directory of that name would surprise.
+fn here(log: &Path) -> Result<(), Failure> {
+    match log.to_str() {
+        Some(text) if text.starts_with("http://") || text.starts_with("https://") => {
+            Err(Failure::usage("a LOG is a directory; logs behind an address are not read by this version"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A path or name as it can be typed into a shell.
+pub(super) struct Typed<'p>(pub(super) &'p str);
+
+impl fmt::Display for Typed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = |char: char| char.is_alphanumeric() || "/._-+=:,@%".contains(char);
+        if !self.0.is_empty() && self.0.chars().all(plain) {
+            return f.write_str(self.0);
+        }
+        write!(f, "'{}'", self.0.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn os(text: &str) -> Option<OsString> {
+        Some(text.into())
+    }
+
+    #[test]
+    fn a_lone_argument_is_the_second_one_when_the_variable_names_the_log() {
+        let apart = |first, second, variable| tell_apart(first, second, variable, "STREAM").ok();
+        let both = |log: &str, second: &str| Some((PathBuf::from(log), OsString::from(second)));
+        assert_eq!(apart(os("log"), os("stream"), None), both("log", "stream"));
+        assert_eq!(apart(os("log"), os("stream"), os("other")), both("log", "stream"));
+        assert_eq!(apart(os("stream"), None, os("log")), both("log", "stream"));
+        assert_eq!(apart(os("log"), None, None), None);
+        assert_eq!(apart(os("log"), None, os("")), None);
+        assert_eq!(apart(None, None, os("log")), None);
+    }
+
+    #[test]
+    fn what_is_shown_can_be_typed() {
+        assert_eq!(Typed("./data/log-1").to_string(), "./data/log-1");
+        assert_eq!(Typed("it's here").to_string(), r"'it'\''s here'");
+        assert_eq!(Typed("order-*").to_string(), "'order-*'");
+    }
+}

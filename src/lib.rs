@@ -1,0 +1,25 @@
+//! The embedded, append-only event log with exactly-once handlers. A log is a directory.
+//!
+//! The modules in reading order, which is the journey of an event.
+
+#![allow(dead_code, unused_imports)] // the log that uses all of it comes next
+
+pub mod limits;
+
+mod event;
+mod filter;
+mod position;
+
+pub use event::{Event, EventRef, Headers, InvalidEvent, JSON, NewEvent};
+pub use filter::{Filter, Pattern};
+pub use position::{LogId, Offset, TailEpoch, Timestamp, Version};
+
+mod batch;
+mod disk;
+
+pub use batch::{Batch, Codec, Events};
+
+/// The seams between a log and the world, for tests of programs that use a log.
+pub mod testkit {
+    pub use crate::disk::*;
+}

@@ -16,6 +16,7 @@ pub use position::{LogId, Offset, TailEpoch, Timestamp, Version};
 
 mod batch;
 mod disk;
+mod segment;
 
 pub use batch::{Batch, Codec, Events};
 

@@ -1,0 +1,12 @@
+//! One file of batches: its header, reading it, its footer, its recovery. Readers never repair.
+//!
+//! ```text
+//! | page 4096 | carry batch | batches ..                    | zeros            |   while it is written
+//! | page 4096 | carry batch | batches .. | footer | trailer |                      once it is sealed
+//! ```
+
+mod header;
+mod scan;
+
+pub(crate) use header::{PAGE_BYTES, ReadHeader, SegmentHeader};
+pub(crate) use scan::{Bytesource, RawBatch, Scan, ScanError};

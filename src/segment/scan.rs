@@ -1,0 +1,153 @@
+//! Walking the batches of a segment in order, each checked whole before it is handed out.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::SegmentHeader;
+use crate::batch::{BatchError, HEADER_BYTES, Header, HeaderError};
+use crate::disk::{DiskFile, read_full_at};
+
+/// Bytes asked of the file at once. Large enough that the copy and not the call is what costs.
+const READ_BYTES: usize = 256 * 1024;
+
+/// Where the bytes of a segment come from.
+#[derive(Debug, Clone)]
+pub(crate) enum Bytesource {
+    /// An open file, read piece by piece.
+    File(Arc<dyn DiskFile>),
+    /// A sealed file as a whole.
+    Map(Bytes),
+}
+
+/// A batch with its stored body, not yet unpacked.
+#[derive(Debug, Clone)]
+pub(crate) struct RawBatch {
+    pub at: u64,
+    pub header: Header,
+    pub stored: Bytes,
+}
+
+impl RawBatch {
+    /// Where the next batch starts.
+    pub fn next_at(&self) -> u64 {
+        self.at + self.header.batch_len() as u64
+    }
+}
+
+/// Why a walk stopped before its end.
+#[derive(Debug)]
+pub(crate) enum ScanError {
+    /// The disk.
+    Io(io::Error),
+    /// What stands at a place is no batch, or not the one that should stand there.
+    Batch {
+        /// Byte position of the batch.
+        at: u64,
+        /// What is wrong with it.
+        error: BatchError,
+    },
+}
+
+impl From<io::Error> for ScanError {
+    fn from(error: io::Error) -> Self {
+        ScanError::Io(error)
+    }
+}
+
+/// A walk over the batches of one segment.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    source: Bytesource,
+    header: SegmentHeader,
+    /// Where the next batch starts.
+    at: u64,
+    /// The walk ends here.
+    to: u64,
+    /// Bytes read ahead, and where in the file they start.
+    ahead: Bytes,
+    ahead_at: u64,
+    /// Offset the next batch has to start with.
+    expected: Option<u64>,
+}
+
+impl Scan {
+    /// A walk from the batch that starts at byte `at` up to byte `to`. `expected` is the offset it must
+    /// start with, when that is known.
+    pub fn new(source: Bytesource, header: SegmentHeader, at: u64, to: u64, expected: Option<u64>) -> Self {
+        Scan { source, header, at, to, ahead: Bytes::new(), ahead_at: at, expected }
+    }
+
+    /// Byte position of the next batch.
+    pub fn position(&self) -> u64 {
+        self.at
+    }
+
+    /// The next batch, its checksums and its offset checked; `None` at the end of the walk.
+    pub fn next(&mut self) -> Result<Option<RawBatch>, ScanError> {
+        if self.at >= self.to {
+            return Ok(None);
+        }
+        let header = self.read_header()?;
+        let at = self.at;
+        let bad = |what| Err(ScanError::Batch { at, error: BatchError::Corrupt(what) });
+        if self.expected.is_some_and(|expected| expected != header.base_offset) {
+            return bad("the batch does not start with the offset that follows");
+        }
+        let from = header.header_len;
+        let bytes = self.bytes(header.batch_len())?;
+        if bytes.len() < header.batch_len() {
+            return bad("the batch is longer than what is left of the file");
+        }
+        let stored = bytes.slice(from..);
+        if self.header.salt.body_crc(&stored) != header.body_crc {
+            return bad("the checksum of the batch does not hold");
+        }
+        self.at += header.batch_len() as u64;
+        self.expected = Some(header.end_offset());
+        Ok(Some(RawBatch { at, header, stored }))
+    }
+
+    fn read_header(&mut self) -> Result<Header, ScanError> {
+        let mut needed = HEADER_BYTES;
+        loop {
+            let bytes = self.bytes(needed)?;
+            match Header::decode(&bytes, self.header.salt, self.at) {
+                Ok(header) => return Ok(header),
+                Err(HeaderError::Short(more)) if more > needed => needed = more,
+                Err(HeaderError::Short(_)) => {
+                    let error = BatchError::Corrupt("the file ends within a batch header");
+                    return Err(ScanError::Batch { at: self.at, error });
+                }
+                Err(HeaderError::Batch(error)) => return Err(ScanError::Batch { at: self.at, error }),
+            }
+        }
+    }
+
+    /// The bytes of the batch at hand: as many as asked for, or up to the end of the walk.
+    fn bytes(&mut self, len: usize) -> io::Result<Bytes> {
+        let len = usize::try_from(self.to - self.at).unwrap_or(usize::MAX).min(len);
+        let skip = usize::try_from(self.at - self.ahead_at).unwrap_or(usize::MAX);
+        if let Some(end) = skip.checked_add(len)
+            && end <= self.ahead.len()
+        {
+            return Ok(self.ahead.slice(skip..end));
+        }
+        match &self.source {
+            Bytesource::Map(map) => {
+                let from = usize::try_from(self.at).unwrap_or(usize::MAX).min(map.len());
+                Ok(map.slice(from..from.saturating_add(len).min(map.len())))
+            }
+            Bytesource::File(file) => {
+                let left = usize::try_from(self.to - self.at).unwrap_or(usize::MAX);
+                let mut buffer = BytesMut::zeroed(len.max(READ_BYTES).min(left));
+                let read = read_full_at(&**file, &mut buffer, self.at)?;
+                buffer.truncate(read);
+                self.ahead = buffer.freeze();
+                self.ahead_at = self.at;
+                Ok(self.ahead.slice(..len.min(self.ahead.len())))
+            }
+        }
+    }
+}

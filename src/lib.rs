@@ -16,6 +16,7 @@ pub use position::{LogId, Offset, TailEpoch, Timestamp, Version};
 
 mod batch;
 mod disk;
+mod log;
 mod segment;
 
 pub use batch::{Batch, Codec, Events};

@@ -5,8 +5,10 @@
 //! | page 4096 | carry batch | batches .. | footer | trailer |                      once it is sealed
 //! ```
 
+mod carry;
 mod header;
 mod scan;
 
+pub(crate) use carry::{CarriedAppend, CarriedProducer, CarriedRecord, Carry};
 pub(crate) use header::{PAGE_BYTES, ReadHeader, SegmentHeader};
 pub(crate) use scan::{Bytesource, RawBatch, Scan, ScanError};

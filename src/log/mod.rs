@@ -1,0 +1,3 @@
+//! Many segments as one sequence of events: append, expectations, reading.
+
+mod lock;

@@ -8,7 +8,9 @@
 mod carry;
 mod header;
 mod scan;
+mod trailer;
 
 pub(crate) use carry::{CarriedAppend, CarriedProducer, CarriedRecord, Carry};
 pub(crate) use header::{PAGE_BYTES, ReadHeader, SegmentHeader};
 pub(crate) use scan::{Bytesource, RawBatch, Scan, ScanError};
+pub(crate) use trailer::{TRAILER_BYTES, Trailer};

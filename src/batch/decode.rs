@@ -104,6 +104,16 @@ impl Batch {
         Events { walk: Walk::new(self), batch: self, filter: None }
     }
 
+    /// Every event with the indexes of its stream and type in the batch's names.
+    pub(crate) fn indexed(&self) -> impl Iterator<Item = (Parts, usize, usize)> + '_ {
+        let mut walk = Walk::new(self);
+        std::iter::from_fn(move || {
+            let record = record::get(self.records(), walk.at)?;
+            let parts = walk.next(self, None)?;
+            Some((parts, record.names.stream.into(), record.names.event_type.into()))
+        })
+    }
+
     pub(crate) fn events_matching<'b>(&'b self, filter: &'b BatchFilter) -> Events<'b> {
         Events { walk: Walk::new(self), batch: self, filter: Some(filter) }
     }

@@ -6,11 +6,13 @@
 //! ```
 
 mod carry;
+mod footer;
 mod header;
 mod scan;
 mod trailer;
 
 pub(crate) use carry::{CarriedAppend, CarriedProducer, CarriedRecord, Carry};
+pub(crate) use footer::{Footer, FooterBuilder, NameHash, Place, StreamEntry};
 pub(crate) use header::{PAGE_BYTES, ReadHeader, SegmentHeader};
 pub(crate) use scan::{Bytesource, RawBatch, Scan, ScanError};
 pub(crate) use trailer::{TRAILER_BYTES, Trailer};

@@ -1,0 +1,499 @@
+//! Indexes of a sealed segment, as the payload of its footer batch. All of it can be made again from the
+//! batches before it, byte for byte the same; no index is evidence about the log.
+//!
+//! | bytes | field               | meaning (numbers are little-endian)                                       |
+//! |------:|---------------------|---------------------------------------------------------------------------|
+//! |     4 | places              | entries of the offset index                                               |
+//! |     4 | streams             | entries of the stream map                                                 |
+//! |     4 | postings            | numbers in the list behind it                                             |
+//! |     4 | filter_blocks       | blocks of 64 bytes; 0 without streams                                     |
+//! |     4 | types               | entries of the type list                                                  |
+//! |     4 | types_complete      | 1, or 0 when there were more than [`TYPES_MAX`] and none is listed        |
+//! |     8 | reserved            | zero                                                                      |
+//! |  24 n | offset index        | base_offset - segment's u32, byte position / 64 u32, recorded_us i64,     |
+//! |       |                     | largest event time up to and including this batch i64; a batch at least   |
+//! |       |                     | every [`PLACE_BYTES`]                                                     |
+//! |  32 n | stream map          | hash 16, last version u64, last offset - segment's u32, batches u32;      |
+//! |       |                     | ascending by hash                                                         |
+//! |   4 n | postings            | for streams in more than one batch: count, then byte position / 64 of each |
+//! |  64 n | filter              | Bloom filter of the hashes, one block a hash (Putze and others 2007)      |
+//! |       | type list           | name_len varint, name, events varint; ascending by name                   |
+//!
+//! In `batches`, bit 31 clear: the one batch's position / 64; set: index into the postings. Bit 30: the stream
+//! is the log's own. A hash is SipHash-1-3-128 of the name under the log's id.
+
+use std::collections::BTreeMap;
+use std::hash::Hasher;
+
+use bytes::Bytes;
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use crate::LogId;
+use crate::batch::{Batch, BatchError, Input, put_varint};
+use crate::limits::NAME_BYTES_MAX;
+
+/// Bytes of batches between two entries of the offset index, about.
+const PLACE_BYTES: u64 = 16 * 1024;
+/// Distinct types that a footer lists.
+const TYPES_MAX: usize = 4096;
+
+const FIXED_BYTES: usize = 32;
+const PLACE_ENTRY: usize = 24;
+const STREAM_ENTRY: usize = 32;
+const FILTER_BLOCK: usize = 64;
+const HEAP_BIT: u32 = 1 << 31;
+const SYSTEM_BIT: u32 = 1 << 30;
+/// Bits set for one hash, and hashes that share a block: about 1 false answer in 100.
+const FILTER_BITS: u32 = 6;
+const FILTER_HASHES_A_BLOCK: usize = 48;
+
+/// Hash of a stream's name; equal in all segments of one log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct NameHash(pub u128);
+
+impl NameHash {
+    pub fn of(log: LogId, name: &[u8]) -> Self {
+        let key = log.raw().to_le_bytes();
+        let mut hasher = SipHasher13::new_with_key(&key);
+        hasher.write(name);
+        NameHash(hasher.finish128().as_u128())
+    }
+}
+
+/// Where a batch stands, and what lies before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Offset of its first event.
+    pub base: u64,
+    /// Byte position of the batch.
+    pub at: u64,
+    pub recorded_us: i64,
+    /// Largest event time of the segment up to and including this batch.
+    pub time_max_us: i64,
+}
+
+/// What a segment knows of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StreamEntry {
+    pub hash: NameHash,
+    /// Version and offset of its last event in the segment.
+    pub last_version: u64,
+    pub last_offset: u64,
+    pub system: bool,
+    batches: u32,
+}
+
+/// One stream in one batch.
+#[derive(Debug, Clone, Copy)]
+struct Hit {
+    hash: NameHash,
+    at64: u32,
+    last_rel: u32,
+    last_version: u64,
+    system: bool,
+}
+
+/// Gathers what a footer says while the batches of its segment go by, in order.
+#[derive(Debug)]
+pub(crate) struct FooterBuilder {
+    log: LogId,
+    base: u64,
+    places: Vec<Place>,
+    next_place_at: u64,
+    time_max_us: i64,
+    hits: Vec<Hit>,
+    types: BTreeMap<Box<[u8]>, u64>,
+    types_complete: bool,
+    pub user_events: u64,
+    pub system_events: u64,
+    pub data_bytes: u64,
+}
+
+impl FooterBuilder {
+    pub fn new(log: LogId, base: u64) -> Self {
+        FooterBuilder {
+            log,
+            base,
+            places: Vec::new(),
+            next_place_at: 0,
+            time_max_us: i64::MIN,
+            hits: Vec::new(),
+            types: BTreeMap::new(),
+            types_complete: true,
+            user_events: 0,
+            system_events: 0,
+            data_bytes: 0,
+        }
+    }
+
+    /// Takes the next batch of events, which stands at a byte position.
+    pub fn batch(&mut self, at: u64, batch: &Batch) {
+        let header = batch.header();
+        self.time_max_us = self.time_max_us.max(header.time_max_us);
+        if at >= self.next_place_at {
+            self.next_place_at = at + PLACE_BYTES;
+            let (recorded_us, time_max_us) = (header.recorded_us, self.time_max_us);
+            self.places.push(Place { base: header.base_offset, at, recorded_us, time_max_us });
+        }
+        let names = batch.names();
+        let mut last: Vec<(u64, u64)> = vec![(0, 0); names.streams.len()];
+        let mut types = vec![0u64; names.types.len()];
+        for (parts, stream, event_type) in batch.indexed() {
+            if let Some(last) = last.get_mut(stream) {
+                *last = (parts.version, parts.offset);
+            }
+            if batch.bytes_of(parts.stream).first() == Some(&b'$') {
+                self.system_events += 1;
+                continue;
+            }
+            self.user_events += 1;
+            self.data_bytes += u64::from(parts.data.len);
+            if let Some(count) = types.get_mut(event_type) {
+                *count += 1;
+            }
+        }
+        for (name, count) in names.types.iter().zip(types).filter(|(_, count)| *count > 0) {
+            self.count_type(batch.bytes_of(*name), count);
+        }
+        let at64 = u32::try_from(at / 64).unwrap_or(u32::MAX);
+        for (stream, (last_version, last_offset)) in names.streams.iter().zip(last) {
+            let name = batch.bytes_of(stream.name);
+            let last_rel = u32::try_from(last_offset.saturating_sub(self.base)).unwrap_or(u32::MAX);
+            let hash = NameHash::of(self.log, name);
+            self.hits.push(Hit { hash, at64, last_rel, last_version, system: name.first() == Some(&b'$') });
+        }
+    }
+
+    fn count_type(&mut self, name: &[u8], count: u64) {
+        if !self.types_complete {
+            return;
+        }
+        match self.types.get_mut(name) {
+            Some(events) => *events += count,
+            None => {
+                self.types.insert(name.into(), count);
+            }
+        }
+        if self.types.len() > TYPES_MAX {
+            self.types_complete = false;
+            self.types.clear();
+        }
+    }
+
+    /// Largest event time so far.
+    pub fn time_max_us(&self) -> i64 {
+        self.time_max_us
+    }
+
+    /// The payload of the footer batch.
+    pub fn encode(mut self) -> Vec<u8> {
+        self.hits.sort_unstable_by_key(|hit| (hit.hash, hit.at64));
+        let streams = self.hits.chunk_by(|a, b| a.hash == b.hash);
+        let stream_count = streams.clone().count();
+        let blocks = stream_count.div_ceil(FILTER_HASHES_A_BLOCK);
+        let mut map = Vec::with_capacity(stream_count * STREAM_ENTRY);
+        let mut postings: Vec<u32> = Vec::new();
+        let mut filter = vec![0; blocks * FILTER_BLOCK];
+        for hits in streams {
+            let (Some(first), Some(last)) = (hits.first(), hits.last()) else { continue };
+            let place = match hits {
+                [only] => only.at64,
+                many => {
+                    let index = count32(postings.len());
+                    postings.push(count32(many.len()));
+                    postings.extend(many.iter().map(|hit| hit.at64));
+                    index | HEAP_BIT
+                }
+            };
+            map.extend(first.hash.0.to_le_bytes());
+            map.extend(last.last_version.to_le_bytes());
+            map.extend(last.last_rel.to_le_bytes());
+            map.extend((place | if first.system { SYSTEM_BIT } else { 0 }).to_le_bytes());
+            for (byte, bit) in filter_bits(first.hash, blocks) {
+                if let Some(byte) = filter.get_mut(byte) {
+                    *byte |= bit;
+                }
+            }
+        }
+        let mut out = Vec::new();
+        let counts = [
+            self.places.len(),
+            stream_count,
+            postings.len(),
+            blocks,
+            self.types.len(),
+            usize::from(self.types_complete),
+        ];
+        counts.into_iter().for_each(|count| out.extend(count32(count).to_le_bytes()));
+        out.extend([0; 8]);
+        for place in &self.places {
+            out.extend(count32(usize::try_from(place.base - self.base).unwrap_or(usize::MAX)).to_le_bytes());
+            out.extend(count32(usize::try_from(place.at / 64).unwrap_or(usize::MAX)).to_le_bytes());
+            out.extend(place.recorded_us.to_le_bytes());
+            out.extend(place.time_max_us.to_le_bytes());
+        }
+        out.extend(map);
+        postings.iter().for_each(|posting| out.extend(posting.to_le_bytes()));
+        out.extend(filter);
+        for (name, events) in &self.types {
+            put_varint(&mut out, name.len() as u64);
+            out.extend_from_slice(name);
+            put_varint(&mut out, *events);
+        }
+        out
+    }
+}
+
+fn count32(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// The bits of a hash in a filter, as (byte, mask).
+fn filter_bits(hash: NameHash, blocks: usize) -> impl Iterator<Item = (usize, u8)> {
+    let low = u64::try_from(hash.0 & u128::from(u64::MAX)).unwrap_or_default();
+    let high = u64::try_from(hash.0 >> 64).unwrap_or_default();
+    let block = usize::try_from((u128::from(low) * blocks as u128) >> 64).unwrap_or_default();
+    (0..FILTER_BITS).map(move |n| {
+        let bit = usize::try_from((high >> (9 * n)) & 511).unwrap_or_default();
+        (block * FILTER_BLOCK + bit / 8, 1 << (bit % 8))
+    })
+}
+
+/// The indexes of a sealed segment, read from its footer.
+#[derive(Debug, Clone)]
+pub(crate) struct Footer {
+    payload: Bytes,
+    base: u64,
+    places: usize,
+    streams: usize,
+    postings: usize,
+    blocks: usize,
+    types: usize,
+    types_complete: bool,
+}
+
+impl Footer {
+    /// Reads a payload whose checksum holds.
+    pub fn decode(payload: Bytes, base: u64) -> Result<Footer, BatchError> {
+        let corrupt = BatchError::Corrupt("the footer of the segment is not what it should be");
+        let mut input = Input::new(&payload);
+        let mut next = || input.u32().map(|n| n as usize);
+        let counts = [next(), next(), next(), next(), next(), next()];
+        let [Some(places), Some(streams), Some(postings), Some(blocks), Some(types), Some(complete)] = counts else {
+            return Err(corrupt);
+        };
+        let footer = Footer {
+            payload: payload.clone(),
+            base,
+            places,
+            streams,
+            postings,
+            blocks,
+            types,
+            types_complete: complete == 1,
+        };
+        if footer.types_at() > payload.len() || complete > 1 || (streams > 0) != (blocks > 0) {
+            return Err(corrupt);
+        }
+        Ok(footer)
+    }
+
+    fn map_at(&self) -> usize {
+        FIXED_BYTES + self.places * PLACE_ENTRY
+    }
+
+    fn postings_at(&self) -> usize {
+        self.map_at() + self.streams * STREAM_ENTRY
+    }
+
+    fn filter_at(&self) -> usize {
+        self.postings_at() + self.postings * 4
+    }
+
+    fn types_at(&self) -> usize {
+        self.filter_at() + self.blocks * FILTER_BLOCK
+    }
+
+    fn input(&self, at: usize) -> Input<'_> {
+        Input::new(self.payload.get(at..).unwrap_or_default())
+    }
+
+    fn place(&self, index: usize) -> Option<Place> {
+        if index >= self.places {
+            return None;
+        }
+        let mut input = self.input(FIXED_BYTES + index * PLACE_ENTRY);
+        let (rel, at64) = (input.u32()?, input.u32()?);
+        let base = self.base + u64::from(rel);
+        Some(Place { base, at: u64::from(at64) * 64, recorded_us: input.i64()?, time_max_us: input.i64()? })
+    }
+
+    /// The last indexed batch that starts at or before an offset: a walk from there finds it.
+    pub fn place_of(&self, offset: u64) -> Option<Place> {
+        let (mut low, mut high) = (0, self.places);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.place(middle) {
+                Some(place) if place.base <= offset => low = middle + 1,
+                _ => high = middle,
+            }
+        }
+        self.place(low.checked_sub(1)?)
+    }
+
+    fn stream_at(&self, index: usize) -> Option<StreamEntry> {
+        let mut input = self.input(self.map_at() + index * STREAM_ENTRY);
+        let hash = NameHash(input.u128()?);
+        let last_version = input.u64()?;
+        let last_offset = self.base + u64::from(input.u32()?);
+        let batches = input.u32()?;
+        Some(StreamEntry { hash, last_version, last_offset, system: batches & SYSTEM_BIT != 0, batches })
+    }
+
+    /// All streams of the segment, ascending by hash.
+    pub fn streams(&self) -> impl Iterator<Item = StreamEntry> + '_ {
+        (0..self.streams).map_while(|index| self.stream_at(index))
+    }
+
+    /// What the segment knows of a stream; `None` when it has none of its events.
+    pub fn stream(&self, hash: NameHash) -> Option<StreamEntry> {
+        let filter = self.payload.get(self.filter_at()..self.types_at())?;
+        if self.blocks == 0
+            || filter_bits(hash, self.blocks).any(|(byte, bit)| filter.get(byte).is_none_or(|byte| byte & bit == 0))
+        {
+            return None;
+        }
+        let (mut low, mut high) = (0, self.streams);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let entry = self.stream_at(middle)?;
+            match entry.hash.cmp(&hash) {
+                std::cmp::Ordering::Equal => return Some(entry),
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        None
+    }
+
+    /// Byte positions of the batches that hold a stream, ascending.
+    pub fn batches_of(&self, stream: &StreamEntry) -> Vec<u64> {
+        let place = stream.batches & !SYSTEM_BIT;
+        if place & HEAP_BIT == 0 {
+            return vec![u64::from(place) * 64];
+        }
+        let mut input = self.input(self.postings_at() + (place & !HEAP_BIT) as usize * 4);
+        let count = input.u32().map_or(0, |count| (count as usize).min(self.postings));
+        (0..count).map_while(|_| input.u32()).map(|at64| u64::from(at64) * 64).collect()
+    }
+
+    /// Types of users' events with their counts; `None` when the segment has too many to list.
+    pub fn types(&self) -> Option<Vec<(&str, u64)>> {
+        if !self.types_complete {
+            return None;
+        }
+        let mut input = self.input(self.types_at());
+        let mut types = Vec::new();
+        for _ in 0..self.types {
+            let len = usize::try_from(input.varint()?).ok().filter(|len| *len <= NAME_BYTES_MAX)?;
+            types.push((std::str::from_utf8(input.take(len)?).ok()?, input.varint()?));
+        }
+        Some(types)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Event;
+    use crate::batch::{HeaderError, Kind, OpenBatch, Salt};
+
+    const LOG: LogId = LogId::from_raw(7);
+
+    fn batch(base: u64, at: u64, streams: &[(&str, u64)]) -> Batch {
+        let mut open = OpenBatch::new(Vec::new(), Kind::Events, base, 1000 + at.cast_signed());
+        open.begin_append(1000 + at.cast_signed());
+        for (name, version) in streams {
+            let stream = open.stream(name, *version, None);
+            open.event(&Event::new(*name, "T").data(&b"12345"[..]), stream);
+        }
+        let mut closed = open.close(0);
+        closed.seal(Salt(1), at, Default::default(), 0);
+        let header = match crate::batch::Header::decode(&closed.bytes, Salt(1), at) {
+            Ok(header) => header,
+            Err(HeaderError::Short(_) | HeaderError::Batch(_)) => panic!("it was just written"),
+        };
+        let stored = Bytes::from(closed.bytes).slice(header.header_len..);
+        Batch::decode(header, stored, Salt(1)).expect("it was just written")
+    }
+
+    fn footer() -> Footer {
+        let mut builder = FooterBuilder::new(LOG, 100);
+        builder.batch(4096, &batch(100, 4096, &[("a", 0), ("b", 5)]));
+        builder.batch(4480, &batch(102, 4480, &[("a", 1), ("$source/s", 0)]));
+        builder.batch(40960, &batch(104, 40960, &[("c", 0)]));
+        assert_eq!((builder.user_events, builder.system_events, builder.data_bytes), (4, 1, 20));
+        Footer::decode(Bytes::from(builder.encode()), 100).expect("it was just written")
+    }
+
+    #[test]
+    fn a_stream_is_found_with_its_last_event_and_all_its_batches() {
+        let footer = footer();
+        let a = footer.stream(NameHash::of(LOG, b"a")).expect("it is there");
+        assert_eq!((a.last_version, a.last_offset, a.system), (1, 102, false));
+        assert_eq!(footer.batches_of(&a), [4096, 4480]);
+        let own = footer.stream(NameHash::of(LOG, b"$source/s")).expect("it is there");
+        assert_eq!((own.last_version, own.system), (0, true));
+        assert_eq!(footer.batches_of(&own), [4480]);
+        assert_eq!(footer.stream(NameHash::of(LOG, b"nobody")), None);
+        assert_eq!(footer.streams().count(), 4);
+        assert_eq!(footer.types(), Some(vec![("T", 4)]));
+    }
+
+    #[test]
+    fn an_offset_is_found_from_the_indexed_batch_before_it() {
+        let footer = footer();
+        assert_eq!(footer.place_of(99), None);
+        assert_eq!(
+            footer.place_of(103).map(|place| place.at),
+            Some(4096),
+            "the second batch is too near to be indexed"
+        );
+        assert_eq!(footer.place_of(104).map(|place| place.at), Some(40960));
+    }
+
+    #[test]
+    fn the_filter_answers_yes_for_what_is_there_and_seldom_for_what_is_not() {
+        let mut builder = FooterBuilder::new(LOG, 0);
+        let names: Vec<String> = (0..2000).map(|n| format!("stream-{n}")).collect();
+        let streams: Vec<(&str, u64)> = names.iter().map(|name| (name.as_str(), 0)).collect();
+        builder.batch(4096, &batch(0, 4096, &streams));
+        let footer = Footer::decode(Bytes::from(builder.encode()), 0).expect("it was just written");
+        assert!(names.iter().all(|name| footer.stream(NameHash::of(LOG, name.as_bytes())).is_some()));
+        let filter = &footer.payload[footer.filter_at()..footer.types_at()];
+        let passes = |n: u32| {
+            let hash = NameHash::of(LOG, format!("absent-{n}").as_bytes());
+            filter_bits(hash, footer.blocks).all(|(byte, bit)| filter[byte] & bit != 0)
+        };
+        let wrong = (0..10_000).filter(|n| passes(*n)).count();
+        assert!(wrong < 300, "{wrong} of 10,000 absent names pass");
+    }
+
+    #[test]
+    fn hostile_payloads_are_an_error_or_give_nothing_but_never_a_panic() {
+        let payload = footer().payload;
+        for cut in 0..payload.len() {
+            if let Ok(footer) = Footer::decode(payload.slice(..cut), 100) {
+                let _ = (footer.types(), footer.place_of(103));
+            }
+        }
+        for at in 0..payload.len() {
+            let mut other = payload.to_vec();
+            other[at] = 0xff;
+            if let Ok(footer) = Footer::decode(Bytes::from(other), 100) {
+                footer.streams().for_each(|stream| drop(footer.batches_of(&stream)));
+                let _ = (footer.types(), footer.place_of(103), footer.stream(NameHash::of(LOG, b"a")));
+            }
+        }
+    }
+}

@@ -20,6 +20,7 @@ mod log;
 mod segment;
 
 pub use batch::{Batch, Codec, Events};
+pub use log::{Append, AppendError, Damage, Durability, Expect, IoFailure, OpenError, ReadError};
 
 /// The seams between a log and the world, for tests of programs that use a log.
 pub mod testkit {

@@ -1,0 +1,189 @@
+//! What a caller hands in: events, all or none, provided streams are where the caller thinks they are.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::error::AppendError;
+use crate::batch::OpenBatch;
+use crate::event::{NewEvent, check_name, is_system};
+use crate::limits::{BATCH_BYTES_MAX, BATCH_NAMES_MAX, SOURCE_POSITION_BYTES_MAX};
+use crate::{InvalidEvent, Offset, Version};
+
+/// What has to be true of a stream for an append to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Nothing.
+    Any,
+    /// It has no event in the log.
+    None,
+    /// It has an event.
+    Exists,
+    /// Its last event has this version.
+    Version(Version),
+    /// Its last event stands at this offset.
+    Last(Offset),
+}
+
+impl Expect {
+    /// Whether a stream whose last event is this one is as expected.
+    pub(crate) fn holds(self, last: Option<(Version, Offset)>) -> bool {
+        match self {
+            Expect::Any => true,
+            Expect::None => last.is_none(),
+            Expect::Exists => last.is_some(),
+            Expect::Version(version) => last.is_some_and(|(actual, _)| actual == version),
+            Expect::Last(offset) => last.is_some_and(|(_, actual)| actual == offset),
+        }
+    }
+}
+
+impl fmt::Display for Expect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Expect::Any => f.write_str("anything was expected"),
+            Expect::None => f.write_str("no event was expected"),
+            Expect::Exists => f.write_str("an event was expected"),
+            Expect::Version(version) => write!(f, "version {version} was expected"),
+            Expect::Last(offset) => write!(f, "offset {offset} was expected as its last"),
+        }
+    }
+}
+
+/// What an acknowledged append survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Durability {
+    /// Killing the process, not a power cut: the operating system has the bytes. They reach the disk in the
+    /// background within [`OS_SYNC_MS`](crate::limits::OS_SYNC_MS) or
+    /// [`OS_SYNC_BYTES`](crate::limits::OS_SYNC_BYTES).
+    Os,
+    /// Power cuts too: the disk has the bytes.
+    #[default]
+    Disk,
+}
+
+/// Events that are appended together: all or none.
+#[derive(Debug, Clone, Default)]
+pub struct Append<'a> {
+    pub(super) events: Vec<NewEvent<'a>>,
+    pub(super) expectations: Vec<(Cow<'a, str>, Expect)>,
+    pub(super) durability: Durability,
+    /// The event of the log's own stream that closes the append.
+    pub(super) source: Option<NewEvent<'a>>,
+}
+
+impl<'a> Append<'a> {
+    /// An append without events yet, at [`Durability::Disk`].
+    pub fn new() -> Self {
+        Append::default()
+    }
+
+    /// Adds an event.
+    #[must_use]
+    pub fn event(mut self, event: NewEvent<'a>) -> Self {
+        self.events.push(event);
+        self
+    }
+
+    /// Adds events, in order.
+    #[must_use]
+    pub fn events(mut self, events: impl IntoIterator<Item = NewEvent<'a>>) -> Self {
+        self.events.extend(events);
+        self
+    }
+
+    /// Takes the append only when a stream is as expected, whether the append writes to it or not. All
+    /// expectations are about the log before the append.
+    #[must_use]
+    pub fn expect(mut self, stream: impl Into<Cow<'a, str>>, expect: Expect) -> Self {
+        self.expectations.push((stream.into(), expect));
+        self
+    }
+
+    /// What its acknowledgement means.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Notes, in the same append, how far a source outside has been read, as an event of the stream
+    /// `$source/NAME`. `expect` is about that stream: [`Expect::None`] the first time, then
+    /// [`Expect::Last`] of what [`Log::source`](crate::Log::source) gave. So nothing is taken twice.
+    #[must_use]
+    pub fn source(mut self, name: &str, position: impl Into<Cow<'a, [u8]>>, expect: Expect) -> Self {
+        let stream = source_stream(name);
+        self.expectations.push((Cow::Owned(stream.clone()), expect));
+        self.source = Some(NewEvent::new(stream, "Position").data(position));
+        self
+    }
+
+    /// Whether it has no event and no position.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.source.is_none()
+    }
+
+    /// All events in the order in which they take their offsets.
+    pub(super) fn all(&self) -> impl Iterator<Item = &NewEvent<'a>> {
+        self.events.iter().chain(&self.source)
+    }
+
+    /// Checks all that can be said without the log; returns the bytes it takes at most.
+    pub(super) fn check(&self) -> Result<usize, AppendError> {
+        if self.is_empty() {
+            return Err(AppendError::Empty);
+        }
+        let mut bytes = OpenBatch::append_len() + 16;
+        for event in &self.events {
+            check_user_stream(&event.stream)?;
+            check_name("type", &event.event_type)?;
+            event.check()?;
+            bytes += OpenBatch::event_len(event);
+        }
+        for (stream, _) in &self.expectations {
+            check_name("stream", stream)?;
+        }
+        if let Some(source) = &self.source {
+            check_name("source", &source.stream)?;
+            if source.data.len() > SOURCE_POSITION_BYTES_MAX {
+                return Err(AppendError::PositionTooLong { bytes: source.data.len() });
+            }
+            bytes += OpenBatch::event_len(source);
+        }
+        if bytes > BATCH_BYTES_MAX {
+            return Err(AppendError::TooLarge { bytes });
+        }
+        if self.events.len() >= BATCH_NAMES_MAX {
+            self.check_names()?;
+        }
+        Ok(bytes)
+    }
+
+    fn check_names(&self) -> Result<(), AppendError> {
+        let distinct = |names: Vec<&str>| {
+            let names = names.into_iter().collect::<std::collections::HashSet<_>>().len();
+            // One less than the table takes: the source's own stream may come on top.
+            if names >= BATCH_NAMES_MAX { Err(AppendError::TooManyNames { names }) } else { Ok(()) }
+        };
+        distinct(self.all().map(|event| &*event.stream).collect())?;
+        distinct(self.all().map(|event| &*event.event_type).collect())?;
+        distinct(self.all().filter_map(|event| event.source.as_deref()).collect())
+    }
+}
+
+/// The stream in which a source's position is kept.
+pub(super) fn source_stream(name: &str) -> String {
+    format!("$source/{name}")
+}
+
+fn check_user_stream(stream: &str) -> Result<(), InvalidEvent> {
+    if is_system(stream) {
+        return Err(InvalidEvent::ReservedStream { stream: stream.to_owned() });
+    }
+    check_name("stream", stream)
+}
+
+impl<'a> From<NewEvent<'a>> for Append<'a> {
+    fn from(event: NewEvent<'a>) -> Self {
+        Append::new().event(event)
+    }
+}

@@ -1,0 +1,250 @@
+//! What can go wrong, one enum per verb: each says what happened to the data and what to do.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::event::InvalidEvent;
+use crate::limits::{BATCH_BYTES_MAX, BATCH_NAMES_MAX, SOURCE_POSITION_BYTES_MAX};
+use crate::{Expect, Offset, Version};
+
+/// Bytes that are not what was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} is damaged at byte {at}: {what}{}", file.display(), affected(*first, *end))]
+pub struct Damage {
+    /// The file.
+    pub file: PathBuf,
+    /// Where in it the damage was found.
+    pub at: u64,
+    /// The first event that is affected ..
+    pub first: Offset,
+    /// .. and the offset after the last one. Equal to `first` when no event is.
+    pub end: Offset,
+    /// What is wrong.
+    pub what: String,
+}
+
+fn affected(first: Offset, end: Offset) -> String {
+    if first < end { format!("; events {first} to {end} (exclusive) are affected") } else { String::new() }
+}
+
+/// A call on a file failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{doing} {} failed: {source}", path.display())]
+pub struct IoFailure {
+    /// What was being done: `reading`, `syncing`, ..
+    pub doing: &'static str,
+    /// The file or directory.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: Arc<io::Error>,
+}
+
+impl IoFailure {
+    pub(crate) fn new(doing: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        IoFailure { doing, path: path.into(), source: Arc::new(source) }
+    }
+}
+
+/// Why a log was not opened. It was left as it is, but for the repairs an open makes by itself.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// There is no such directory, or nothing in it.
+    #[error("there is no log at {}", path.display())]
+    NotFound {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The directory holds other things.
+    #[error("{} is not a log: it holds other files; choose a new or empty directory", path.display())]
+    NotALog {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Another handle writes the log. Readers need no lock.
+    #[error("another process writes the log {}{}; read it beside the writer, or stop that one first", path.display(), holder(*pid, command.as_deref()))]
+    Held {
+        /// The log.
+        path: PathBuf,
+        /// The writer's process, as far as it is known.
+        pid: Option<u32>,
+        /// Its command.
+        command: Option<String>,
+    },
+    /// Acknowledged events are gone or wrong. Nothing was changed; what is whole can be read.
+    #[error("{0}; the log was not opened for writing and nothing was changed")]
+    Damaged(Damage),
+    /// A newer program, or one with more features, wrote the log.
+    #[error("{} cannot be read by this program: {what}; use a newer one", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// What is not known.
+        what: String,
+    },
+    /// The disk is full: opening needs room for a segment. What is there can be read.
+    #[error("the disk is full and the log {} needs room to be opened for writing; free some, it can be read meanwhile", path.display())]
+    DiskFull {
+        /// The log.
+        path: PathBuf,
+    },
+    /// A call on a file failed.
+    #[error(transparent)]
+    Io(#[from] IoFailure),
+}
+
+fn holder(pid: Option<u32>, command: Option<&str>) -> String {
+    match (pid, command) {
+        (Some(pid), Some(command)) => format!(" (pid {pid}, {command})"),
+        (Some(pid), None) => format!(" (pid {pid})"),
+        _ => String::new(),
+    }
+}
+
+/// Why events could not be read. The log is unchanged.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// Bytes are not what was written.
+    #[error("{0}")]
+    Damaged(Damage),
+    /// A repair gave up these events.
+    #[error("events {first} to {end} (exclusive) were lost and given up by a repair")]
+    Lost {
+        /// The first lost event ..
+        first: Offset,
+        /// .. and the one after the last.
+        end: Offset,
+    },
+    /// A newer program, or one with more features, wrote the batch.
+    #[error("{} cannot be read by this program: {what}; use a newer one", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// What is not known.
+        what: String,
+    },
+    /// The events were trimmed.
+    #[error("events before {head} were trimmed; the first one left is {head}")]
+    Trimmed {
+        /// The first event that is left.
+        head: Offset,
+    },
+    /// A call on a file failed.
+    #[error(transparent)]
+    Io(#[from] IoFailure),
+}
+
+/// Why an append was not taken, or its outcome is not known.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// An event, or a stream named in an expectation, breaks a limit. Nothing was written.
+    #[error("{0}; nothing was written")]
+    Invalid(#[from] InvalidEvent),
+    /// There is no event in the append. Nothing was written.
+    #[error("an append needs at least one event; nothing was written")]
+    Empty,
+    /// The append does not fit into one batch. Nothing was written.
+    #[error("an append takes at most {BATCH_BYTES_MAX} bytes, this one {bytes}; nothing was written, split it")]
+    TooLarge {
+        /// What it would take.
+        bytes: usize,
+    },
+    /// Too many distinct names in one append. Nothing was written.
+    #[error(
+        "an append names at most {BATCH_NAMES_MAX} streams, types or sources, this one {names}; nothing was written, split it"
+    )]
+    TooManyNames {
+        /// How many there are.
+        names: usize,
+    },
+    /// The position of a source is longer than the limit. Nothing was written.
+    #[error(
+        "a source's position has at most {SOURCE_POSITION_BYTES_MAX} bytes, this one has {bytes}; nothing was written"
+    )]
+    PositionTooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// As many sources as a log remembers. Nothing was written.
+    #[error("the log remembers {sources} sources already, which is as many as it can; nothing was written")]
+    TooManySources {
+        /// How many there are.
+        sources: usize,
+    },
+    /// Someone appended first. Nothing was written; read the stream, decide again, retry.
+    #[error("{} {expected}; nothing was written", state(stream, *actual, *last))]
+    WrongVersion {
+        /// The stream.
+        stream: String,
+        /// What was expected of it.
+        expected: Expect,
+        /// The version of its last event; `None` when it has none.
+        actual: Option<Version>,
+        /// The offset of its last event: the one in the way.
+        last: Option<Offset>,
+    },
+    /// The disk is full. Nothing was written; appends go on by themselves once there is room.
+    #[error("the disk is full; nothing was written, appends go on once there is room")]
+    DiskFull,
+    /// An earlier write or sync failed, so that nothing can be promised any more. Nothing was written.
+    #[error("the log takes no more appends since {0}; nothing was written, open it again")]
+    Poisoned(IoFailure),
+    /// The disk failed midway: the events may or may not be there. Open the log again and look.
+    #[error("{0}; the events may or may not be there: open the log again and look")]
+    OutcomeUnknown(IoFailure),
+    /// The log was closed. Nothing was written.
+    #[error("the log was closed; nothing was written")]
+    Closed,
+    /// The state of a stream could not be looked up. Nothing was written.
+    #[error("{0}; nothing was written")]
+    Read(#[from] ReadError),
+}
+
+fn state(stream: &str, actual: Option<Version>, last: Option<Offset>) -> String {
+    match (actual, last) {
+        (Some(version), Some(offset)) => format!("stream {stream:?} is at version {version} (offset {offset}),"),
+        _ => format!("stream {stream:?} has no event,"),
+    }
+}
+
+impl AppendError {
+    /// Whether the log is certainly unchanged.
+    pub fn nothing_written(&self) -> bool {
+        // No `_` arm: a new variant has to answer.
+        match self {
+            Self::Invalid(_)
+            | Self::Empty
+            | Self::TooLarge { .. }
+            | Self::TooManyNames { .. }
+            | Self::PositionTooLong { .. }
+            | Self::TooManySources { .. }
+            | Self::WrongVersion { .. }
+            | Self::DiskFull
+            | Self::Poisoned(_)
+            | Self::Closed
+            | Self::Read(_) => true,
+            Self::OutcomeUnknown(_) => false,
+        }
+    }
+
+    /// Whether the same append may succeed later on the same log handle.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::DiskFull => true,
+            Self::Invalid(_)
+            | Self::Empty
+            | Self::TooLarge { .. }
+            | Self::TooManyNames { .. }
+            | Self::PositionTooLong { .. }
+            | Self::TooManySources { .. }
+            | Self::WrongVersion { .. }
+            | Self::Poisoned(_)
+            | Self::OutcomeUnknown(_)
+            | Self::Closed
+            | Self::Read(_) => false,
+        }
+    }
+}

@@ -2,8 +2,6 @@
 //!
 //! The modules in reading order, which is the journey of an event.
 
-#![allow(dead_code, unused_imports)] // the log that uses all of it comes next
-
 pub mod limits;
 
 mod event;
@@ -20,9 +18,19 @@ mod log;
 mod segment;
 
 pub use batch::{Batch, Codec, Events};
-pub use log::{Append, AppendError, Damage, Durability, Expect, IoFailure, OpenError, ReadError};
+pub use log::{
+    Append, AppendError, Appended, Batches, Damage, Durability, Expect, IoFailure, Log, LogReader, OpenError,
+    OpenReport, Options, Read, ReadError, Receipt, SegmentStat, SourceRecord, Stat, TornTail, VerifyReport, Writer,
+    verify,
+};
+pub use segment::ReadMode;
 
 /// The seams between a log and the world, for tests of programs that use a log.
 pub mod testkit {
     pub use crate::disk::*;
+    pub use crate::log::verify_with;
 }
+
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;

@@ -45,7 +45,7 @@ pub const CARRIED_APPENDS_MAX: usize = 16;
 pub const SOURCE_POSITION_BYTES_MAX: usize = 2048;
 
 /// Encoded bytes that may wait for the disk before `append` itself waits.
-pub const PENDING_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const PENDING_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Appends acknowledged at [`Durability::Os`](crate::Durability::Os) reach the disk after this many bytes ..
 pub const OS_SYNC_BYTES: u64 = 16 * 1024 * 1024;

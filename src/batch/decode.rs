@@ -17,9 +17,12 @@ pub struct Batch {
     body: Bytes,
     names: Names,
     appends: Vec<AppendEntry>,
+    #[allow(dead_code)] // shown by `annals dump`
     producers: Vec<ProducerEntry>,
     /// Offsets outside are not handed out: the reader asked for a range.
     range: (u64, u64),
+    /// Other events are not handed out: the reader asked for some.
+    filter: Option<BatchFilter>,
 }
 
 impl Batch {
@@ -32,7 +35,7 @@ impl Batch {
         let table = body.get(appends_at..appends_at + header.appends_len).unwrap_or_default();
         let (appends, producers) = appends::get(table, header.record_count, names.producers.len())?;
         let range = (header.base_offset, header.end_offset());
-        let batch = Batch { header, body, names, appends, producers, range };
+        let batch = Batch { header, body, names, appends, producers, range, filter: None };
         batch.check_records()?;
         Ok(batch)
     }
@@ -68,10 +71,12 @@ impl Batch {
         &self.names
     }
 
+    #[allow(dead_code)] // shown by `annals dump`
     pub(crate) fn appends(&self) -> &[AppendEntry] {
         &self.appends
     }
 
+    #[allow(dead_code)] // shown by `annals dump`
     pub(crate) fn producers(&self) -> &[ProducerEntry] {
         &self.producers
     }
@@ -83,6 +88,14 @@ impl Batch {
     pub(crate) fn clip(mut self, from: u64, to: u64) -> Batch {
         self.range = (self.range.0.max(from), self.range.1.min(to));
         self
+    }
+
+    /// Only the events that a filter wants; `None` when it wants none of them.
+    pub(crate) fn matching(mut self, filter: &Filter) -> Option<Batch> {
+        if !filter.is_everything() {
+            self.filter = Some(BatchFilter::of(filter, &self)?);
+        }
+        Some(self)
     }
 
     fn records(&self) -> &[u8] {
@@ -99,9 +112,9 @@ impl Batch {
         Offset::from_raw(self.range.1.max(self.range.0))
     }
 
-    /// Its events in order, the log's own among them.
+    /// Its events in order: those of the range and the filter it was asked for with.
     pub fn events(&self) -> Events<'_> {
-        Events { walk: Walk::new(self), batch: self, filter: None }
+        Events { walk: Walk::new(self), batch: self }
     }
 
     /// Every event with the indexes of its stream and type in the batch's names.
@@ -109,13 +122,9 @@ impl Batch {
         let mut walk = Walk::new(self);
         std::iter::from_fn(move || {
             let record = record::get(self.records(), walk.at)?;
-            let parts = walk.next(self, None)?;
+            let parts = walk.next(self)?;
             Some((parts, record.names.stream.into(), record.names.event_type.into()))
         })
-    }
-
-    pub(crate) fn events_matching<'b>(&'b self, filter: &'b BatchFilter) -> Events<'b> {
-        Events { walk: Walk::new(self), batch: self, filter: Some(filter) }
     }
 }
 
@@ -175,7 +184,7 @@ impl Walk {
 
     /// The next event within the batch's range that the filter wants.
     #[inline]
-    pub fn next(&mut self, batch: &Batch, filter: Option<&BatchFilter>) -> Option<Parts> {
+    pub fn next(&mut self, batch: &Batch) -> Option<Parts> {
         loop {
             let offset = batch.header.base_offset + u64::from(self.index);
             if self.index >= batch.header.record_count || offset >= batch.range.1 {
@@ -190,7 +199,8 @@ impl Walk {
             }
             self.at = record.next;
             self.index += 1;
-            let wanted = filter.is_none_or(|filter| filter.wants(record.names.stream, record.names.event_type));
+            let wanted =
+                batch.filter.as_ref().is_none_or(|filter| filter.wants(record.names.stream, record.names.event_type));
             if offset < batch.range.0 || !wanted {
                 continue;
             }
@@ -215,8 +225,8 @@ impl Walk {
     }
 
     /// The next event, sharing the memory of its batch.
-    pub fn next_owned(&mut self, batch: &Batch, filter: Option<&BatchFilter>) -> Option<Event> {
-        self.next(batch, filter).map(|parts| Event { body: batch.body.clone(), parts })
+    pub fn next_owned(&mut self, batch: &Batch) -> Option<Event> {
+        self.next(batch).map(|parts| Event { body: batch.body.clone(), parts })
     }
 }
 
@@ -225,7 +235,6 @@ impl Walk {
 pub struct Events<'b> {
     walk: Walk,
     batch: &'b Batch,
-    filter: Option<&'b BatchFilter>,
 }
 
 impl<'b> Iterator for Events<'b> {
@@ -233,7 +242,7 @@ impl<'b> Iterator for Events<'b> {
 
     #[inline]
     fn next(&mut self) -> Option<EventRef<'b>> {
-        self.walk.next(self.batch, self.filter).map(|parts| EventRef { body: &self.batch.body, parts })
+        self.walk.next(self.batch).map(|parts| EventRef { body: &self.batch.body, parts })
     }
 }
 
@@ -333,10 +342,9 @@ mod tests {
     #[test]
     fn a_filter_and_a_range_leave_the_rest_out() {
         let batch = decode(&sample(Codec::None)).expect("it was just written");
-        let filter = Filter::new().types(["Placed"]);
-        let wanted = BatchFilter::of(&filter, &batch).expect("there are such events");
-        assert_eq!(batch.events_matching(&wanted).map(|e| e.offset().raw()).collect::<Vec<_>>(), [10, 12]);
-        assert!(BatchFilter::of(&Filter::new().stream("nobody-*"), &batch).is_none());
+        let placed = batch.clone().matching(&Filter::new().types(["Placed"])).expect("there are such events");
+        assert_eq!(placed.events().map(|e| e.offset().raw()).collect::<Vec<_>>(), [10, 12]);
+        assert!(batch.clone().matching(&Filter::new().stream("nobody-*")).is_none());
         let clipped = batch.clip(11, 12);
         assert_eq!(clipped.events().map(|e| (e.offset().raw(), e.version().raw())).collect::<Vec<_>>(), [(11, 5)]);
     }

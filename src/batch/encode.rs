@@ -64,18 +64,6 @@ impl OpenBatch {
         self.kind
     }
 
-    pub fn base_offset(&self) -> u64 {
-        self.base_offset
-    }
-
-    pub fn end_offset(&self) -> u64 {
-        self.base_offset + u64::from(self.record_count)
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.record_count == 0
-    }
-
     /// Length of the batch if it were closed now.
     pub fn len(&self) -> usize {
         HEADER_BYTES + aligned(self.raw_len())
@@ -89,11 +77,6 @@ impl OpenBatch {
     /// Most names in any of its tables.
     pub fn names_max(&self) -> usize {
         self.names.fullest()
-    }
-
-    /// When the last append was taken.
-    pub fn recorded_last_us(&self) -> i64 {
-        self.recorded_last_us
     }
 
     /// µs that a later append would lie behind the batch's first; `None` when the table cannot say it.

@@ -18,6 +18,7 @@ pub(crate) struct StreamName {
     /// Version of its first event in the batch.
     pub version: u64,
     /// Offset of its last event before the batch.
+    #[allow(dead_code)] // shown by `annals dump`
     pub previous: Option<u64>,
 }
 
@@ -47,12 +48,6 @@ pub(super) enum Table {
 }
 
 impl NamesBuilder {
-    pub fn clear(&mut self) {
-        self.streams.clear();
-        self.others.iter_mut().for_each(Vec::clear);
-        self.counts = [0; 4];
-    }
-
     /// Adds a stream; returns its index.
     pub fn stream(&mut self, name: &str, version: u64, back: u64) -> u16 {
         put_varint(&mut self.streams, name.len() as u64);

@@ -128,16 +128,22 @@ impl Failure {
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         let (exit, code, help) = match &error {
-            OpenError::NotFound { .. } => {
-                (Exit::NotFound, "log_not_found", Some("`annals append` and `annals import` make a log; `annals demo` makes one to look at"))
-            }
+            OpenError::NotFound { .. } => (
+                Exit::NotFound,
+                "log_not_found",
+                Some("`annals append` and `annals import` make a log; `annals demo` makes one to look at"),
+            ),
             OpenError::NotALog { .. } => (Exit::NotFound, "not_a_log", None),
             OpenError::Held { .. } => (
                 Exit::Conflict,
                 "held",
-                Some("one process writes a log at a time: end that one, or let it do the appending; reading needs no lock: `annals cat`, `annals stat`, `annals verify`"),
+                Some(
+                    "one process writes a log at a time: end that one, or let it do the appending; reading needs no lock: `annals cat`, `annals stat`, `annals verify`",
+                ),
             ),
-            OpenError::Damaged(_) => (Exit::Damaged, "damaged", Some("`annals verify LOG` lists what is damaged; nothing was changed")),
+            OpenError::Damaged(_) => {
+                (Exit::Damaged, "damaged", Some("`annals verify LOG` lists what is damaged; nothing was changed"))
+            }
             OpenError::Unsupported { .. } => (Exit::Damaged, "unsupported", None),
             OpenError::DiskFull { .. } => (Exit::Disk, "disk_full", None),
             OpenError::Io { .. } => (Exit::Disk, "io", None),
@@ -155,6 +161,9 @@ impl From<ReadError> for Failure {
         match &error {
             ReadError::Damaged(_) => Failure::new(Exit::Damaged, "damaged", error)
                 .help("`annals verify LOG` lists what is damaged; `--from` and `--to` read what lies around it"),
+            ReadError::Lost { .. } => {
+                Failure::new(Exit::Damaged, "lost", error).help("`--from` and `--to` read what lies around them")
+            }
             ReadError::Unsupported { .. } => Failure::new(Exit::Damaged, "unsupported", error),
             ReadError::Trimmed { .. } => {
                 Failure::new(Exit::NotFound, "trimmed", error).help("`--from start` reads what is left")
@@ -171,9 +180,11 @@ impl From<AppendError> for Failure {
             AppendError::Invalid(error) => return error.into(),
             AppendError::TooLarge { .. } => (Exit::Usage, "too_large"),
             AppendError::TooManyNames { .. } => (Exit::Usage, "too_many_names"),
+            AppendError::PositionTooLong { .. } => (Exit::Usage, "position_too_long"),
+            AppendError::TooManySources { .. } => (Exit::Usage, "too_many_sources"),
             AppendError::Empty => (Exit::Usage, "empty"),
             AppendError::WrongVersion { .. } => (Exit::Conflict, "wrong_version"),
-            AppendError::DiskFull { .. } => (Exit::Disk, "disk_full"),
+            AppendError::DiskFull => (Exit::Disk, "disk_full"),
             AppendError::Poisoned { .. } => (Exit::Disk, "poisoned"),
             AppendError::OutcomeUnknown(_) => (Exit::Disk, "outcome_unknown"),
             AppendError::Closed => (Exit::Disk, "closed"),

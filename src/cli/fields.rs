@@ -219,7 +219,9 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_json_is_refused_wherever_it_goes_wrong() {
-        for line in ["", " ", "{", r#"{"a":1}x"#, r#"{"b":{"c":nope}}"#, r#"{"a":1,}"#, "[1,2", r#"{"a":1}{"a":1}"#, "nul"] {
+        for line in
+            ["", " ", "{", r#"{"a":1}x"#, r#"{"b":{"c":nope}}"#, r#"{"a":1,}"#, "[1,2", r#"{"a":1}{"a":1}"#, "nul"]
+        {
             assert_eq!(find(&["a"], line), None, "{line}");
         }
         for line in ["1", "null", r#""text""#, "[]", "{}"] {

@@ -3,6 +3,8 @@
 //! One file per verb; the other files are what several verbs need. Data goes to stdout, everything
 //! else to stderr. Reading verbs take no lock and work beside the process that writes the log.
 
+#![allow(dead_code)] // verbs are joined one by one
+
 mod append;
 mod cat;
 mod consumed;
@@ -144,8 +146,9 @@ fn trace(verbose: u8) -> Result<(), Failure> {
             _ => "annals=trace".to_owned(),
         },
     };
-    let filter = EnvFilter::try_new(&filter)
-        .map_err(|error| Failure::usage(format!("ANNALS_TRACE is no trace filter: {error}")).help("try `annals=debug`"))?;
+    let filter = EnvFilter::try_new(&filter).map_err(|error| {
+        Failure::usage(format!("ANNALS_TRACE is no trace filter: {error}")).help("try `annals=debug`")
+    })?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

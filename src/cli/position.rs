@@ -44,7 +44,7 @@ pub(super) struct Range {
 impl RangeArgs {
     /// Finds the places in a log, up to the end seen now. `since` stands in for `--from`.
     pub(super) fn resolve(&self, since: Option<&Position>, reader: &LogReader) -> Result<Range, Failure> {
-        let end = reader.durable_end();
+        let end = reader.durable_end()?;
         let first = since.or(self.from.as_ref()).unwrap_or(&Position::Start);
         let from = first.resolve(reader, end)?;
         let to = match (self.to.as_ref(), first) {
@@ -166,7 +166,10 @@ fn time_at(text: &str, now: &ZonedDateTime) -> Result<Time, String> {
         let civil: civil::DateTime = text.parse().map_err(|error| format!("`{text}` is no time: {error}"))?;
         return local(civil, now);
     }
-    if let Ok(clock) = text.parse::<civil::Time>() {
+    // `1234` would be a clock too.
+    if text.contains(':')
+        && let Ok(clock) = text.parse::<civil::Time>()
+    {
         return local(now.date().to_datetime(clock), now);
     }
     Err(format!(
@@ -195,12 +198,10 @@ impl Position {
     /// Finds the place in a log that ends at `end`.
     pub(super) fn resolve(&self, reader: &LogReader, end: Offset) -> Result<Offset, Failure> {
         match self {
-            Position::Start => Ok(reader.head()),
+            Position::Start => Ok(reader.head()?),
             Position::End => Ok(end),
             Position::Offset(offset) => Ok((*offset).min(end)),
-            Position::BeforeEnd(back) => {
-                Ok(Offset::from_raw(end.raw().saturating_sub(*back)).max(reader.head()))
-            }
+            Position::BeforeEnd(back) => Ok(Offset::from_raw(end.raw().saturating_sub(*back)).max(reader.head()?)),
             Position::AfterEvents(events) => after_events(reader, *events, end),
             Position::Time(time) => first_recorded_at(reader, time.at, end),
             Position::Later(_) => {
@@ -214,9 +215,9 @@ impl Position {
 fn after_events(reader: &LogReader, events: u64, end: Offset) -> Result<Offset, Failure> {
     let mut left = events;
     if left == 0 {
-        return Ok(reader.head());
+        return Ok(reader.head()?);
     }
-    for batch in reader.batches(reader.head()..end) {
+    for batch in reader.batches(reader.head()?..end) {
         for event in batch?.events().filter(|event| !event.is_system()) {
             left -= 1;
             if left == 0 {
@@ -230,7 +231,7 @@ fn after_events(reader: &LogReader, events: u64, end: Offset) -> Result<Offset, 
 /// The first event recorded at or after a moment, or the end. Halves the log again and again: `recorded`
 /// never goes back along it.
 fn first_recorded_at(reader: &LogReader, at: Timestamp, end: Offset) -> Result<Offset, Failure> {
-    let (mut low, mut high) = (reader.head().raw(), end.raw());
+    let (mut low, mut high) = (reader.head()?.raw(), end.raw());
     while low < high {
         let middle = low + (high - low) / 2;
         let range = Offset::from_raw(middle)..Offset::from_raw(high);

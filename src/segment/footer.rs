@@ -180,11 +180,6 @@ impl FooterBuilder {
         }
     }
 
-    /// Largest event time so far.
-    pub fn time_max_us(&self) -> i64 {
-        self.time_max_us
-    }
-
     /// The payload of the footer batch.
     pub fn encode(mut self) -> Vec<u8> {
         self.hits.sort_unstable_by_key(|hit| (hit.hash, hit.at64));
@@ -377,6 +372,7 @@ impl Footer {
     }
 
     /// Byte positions of the batches that hold a stream, ascending.
+    #[allow(dead_code)] // shown by `annals dump`
     pub fn batches_of(&self, stream: &StreamEntry) -> Vec<u64> {
         let place = stream.batches & !SYSTEM_BIT;
         if place & HEAP_BIT == 0 {

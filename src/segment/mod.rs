@@ -6,13 +6,21 @@
 //! ```
 
 mod carry;
+mod file;
 mod footer;
 mod header;
+mod recover;
 mod scan;
+mod seal;
 mod trailer;
 
-pub(crate) use carry::{CarriedAppend, CarriedProducer, CarriedRecord, Carry};
-pub(crate) use footer::{Footer, FooterBuilder, NameHash, Place, StreamEntry};
+pub use file::ReadMode;
+
+pub(crate) use carry::{CarriedRecord, Carry};
+pub(crate) use file::{Segment, read_header, read_trailer};
+pub(crate) use footer::{Footer, FooterBuilder, NameHash};
 pub(crate) use header::{PAGE_BYTES, ReadHeader, SegmentHeader};
+pub(crate) use recover::{Evidence, Tail, Verdict, next_good, recover};
 pub(crate) use scan::{Bytesource, RawBatch, Scan, ScanError};
+pub(crate) use seal::{Contents, seal, write_end};
 pub(crate) use trailer::{TRAILER_BYTES, Trailer};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::SegmentHeader;
-use crate::batch::{BatchError, HEADER_BYTES, Header, HeaderError};
+use super::{PAGE_BYTES, SegmentHeader};
+use crate::batch::{Batch, BatchError, HEADER_BYTES, Header, HeaderError, Previous, Salt};
 use crate::disk::{DiskFile, read_full_at};
 
 /// Bytes asked of the file at once. Large enough that the copy and not the call is what costs.
@@ -33,6 +33,18 @@ impl RawBatch {
     /// Where the next batch starts.
     pub fn next_at(&self) -> u64 {
         self.at + self.header.batch_len() as u64
+    }
+
+    /// What the batch behind it says of it.
+    pub fn as_previous(&self) -> Previous {
+        let len = u32::try_from(self.header.batch_len()).unwrap_or(u32::MAX);
+        Previous { len, body_crc: self.header.body_crc }
+    }
+
+    /// Unpacks and checks its tables.
+    pub fn decode(self, salt: Salt) -> Result<Batch, ScanError> {
+        let at = self.at;
+        Batch::decode(self.header, self.stored, salt).map_err(|error| ScanError::Batch { at, error })
     }
 }
 
@@ -70,13 +82,26 @@ pub(crate) struct Scan {
     ahead_at: u64,
     /// Offset the next batch has to start with.
     expected: Option<u64>,
+    /// What the next batch has to say of the one before it.
+    previous: Option<Previous>,
 }
 
 impl Scan {
     /// A walk from the batch that starts at byte `at` up to byte `to`. `expected` is the offset it must
     /// start with, when that is known.
     pub fn new(source: Bytesource, header: SegmentHeader, at: u64, to: u64, expected: Option<u64>) -> Self {
-        Scan { source, header, at, to, ahead: Bytes::new(), ahead_at: at, expected }
+        let previous = (at == PAGE_BYTES as u64).then(Previous::default);
+        Scan { source, header, at, to, ahead: Bytes::new(), ahead_at: at, expected, previous }
+    }
+
+    /// The offset that the next batch starts with.
+    pub fn next_offset(&self) -> Option<u64> {
+        self.expected
+    }
+
+    /// What the next batch has to say of the one before it, when that is known.
+    pub fn previous(&self) -> Option<Previous> {
+        self.previous
     }
 
     /// Byte position of the next batch.
@@ -95,6 +120,10 @@ impl Scan {
         if self.expected.is_some_and(|expected| expected != header.base_offset) {
             return bad("the batch does not start with the offset that follows");
         }
+        let before = Previous { len: header.prev_len, body_crc: header.prev_body_crc };
+        if self.previous.is_some_and(|previous| previous != before) {
+            return bad("the batch does not follow the one before it");
+        }
         let from = header.header_len;
         let bytes = self.bytes(header.batch_len())?;
         if bytes.len() < header.batch_len() {
@@ -106,7 +135,9 @@ impl Scan {
         }
         self.at += header.batch_len() as u64;
         self.expected = Some(header.end_offset());
-        Ok(Some(RawBatch { at, header, stored }))
+        let batch = RawBatch { at, header, stored };
+        self.previous = Some(batch.as_previous());
+        Ok(Some(batch))
     }
 
     fn read_header(&mut self) -> Result<Header, ScanError> {

@@ -1,0 +1,1 @@
+//! How far a source was read: bytes, lines and a hash of them.

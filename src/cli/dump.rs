@@ -1,0 +1,15 @@
+//! `annals dump`.
+
+use clap::Args;
+
+use super::failure::{Exit, Failure};
+
+/// Not yet.
+#[derive(Debug, Args)]
+pub(super) struct DumpArgs {}
+
+impl DumpArgs {
+    pub(super) fn run(self, _json: bool) -> Result<Exit, Failure> {
+        Err(Failure::usage("not yet"))
+    }
+}

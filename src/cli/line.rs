@@ -1,0 +1,1 @@
+//! Lines of input, bounded.

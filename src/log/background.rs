@@ -1,0 +1,167 @@
+//! What a log does without being asked: late syncs, idle marks, footers, zeros ahead. Each is a step that a
+//! test can run by hand; two threads run them otherwise.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::error::IoFailure;
+use super::shared::{Shared, lock};
+use crate::batch::Kind;
+use crate::limits::{BATCH_BYTES_TARGET, IDLE_MARK_MS, OS_SYNC_BYTES, OS_SYNC_MS};
+use crate::segment::{ScanError, seal};
+
+/// Wakes a background thread.
+#[derive(Debug, Default)]
+pub(super) struct Signal {
+    state: Mutex<SignalState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct SignalState {
+    set: bool,
+    stop: bool,
+}
+
+impl Signal {
+    pub fn set(&self) {
+        lock(&self.state).set = true;
+        self.changed.notify_one();
+    }
+
+    pub fn stop(&self) {
+        lock(&self.state).stop = true;
+        self.changed.notify_one();
+    }
+
+    /// Waits until it is set, or so many milliseconds; false when the thread has to end.
+    fn wait(&self, ms: Option<u64>) -> bool {
+        let state = lock(&self.state);
+        let idle = |state: &mut SignalState| !state.set && !state.stop;
+        let mut state = match ms {
+            None => self.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner),
+            Some(ms) => {
+                let waited = self.changed.wait_timeout_while(state, Duration::from_millis(ms), idle);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        state.set = false;
+        !state.stop
+    }
+}
+
+/// How often a segment that could not be sealed is tried again.
+const RETRY_MS: u64 = 1000;
+
+/// Starts the threads of a log.
+pub(super) fn start(shared: &Arc<Shared>) -> std::io::Result<Vec<JoinHandle<()>>> {
+    let spawn = |name: &str, run: fn(&Shared)| {
+        let shared = Arc::clone(shared);
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&shared))
+    };
+    let sync = spawn("annals-sync", Shared::run_sync)?;
+    match spawn("annals-work", Shared::run_work) {
+        Ok(work) => Ok(vec![sync, work]),
+        Err(error) => {
+            shared.sync_signal.stop();
+            let _ = sync.join();
+            Err(error)
+        }
+    }
+}
+
+impl Shared {
+    fn run_sync(&self) {
+        loop {
+            let wait = self.next_sync_step_ms();
+            if !self.sync_signal.wait(wait) {
+                return;
+            }
+            // A failure is kept in the log's poison, where everybody finds it.
+            let _ = self.sync_step();
+        }
+    }
+
+    fn run_work(&self) {
+        loop {
+            let wait = (!lock(&self.to_seal).is_empty()).then_some(RETRY_MS);
+            if !self.work_signal.wait(wait) {
+                return;
+            }
+            while self.seal_next() {}
+            let _ = self.fill_ahead();
+        }
+    }
+
+    /// Milliseconds until the next sync or mark is due; `None`: not before the next append.
+    fn next_sync_step_ms(&self) -> Option<u64> {
+        let marked = {
+            let io = self.io();
+            matches!(io.last_kind, Kind::Mark | Kind::CloseMark)
+        };
+        let plan = self.plan();
+        if self.poisoned().is_some() || (plan.unsynced_since.is_none() && marked && plan.next == self.durable_end()) {
+            self.idle.store(true, Ordering::Release);
+            return None;
+        }
+        let now = self.env.clock.monotonic_ms();
+        Some(match plan.unsynced_since {
+            Some(since) => (since + OS_SYNC_MS / 2).saturating_sub(now).max(1),
+            None => IDLE_MARK_MS,
+        })
+    }
+
+    /// Writes, syncs or marks what is due. Returns whether anything was.
+    pub fn sync_step(&self) -> Result<bool, IoFailure> {
+        if self.poisoned().is_some() {
+            return Ok(false);
+        }
+        let (due, large, quiet) = {
+            let now = self.env.clock.monotonic_ms();
+            let mut plan = self.plan();
+            let due = plan.unsynced_since.is_some_and(|since| now >= since + OS_SYNC_MS / 2);
+            let large = plan.queued_bytes >= BATCH_BYTES_TARGET;
+            (due || plan.unsynced_bytes >= OS_SYNC_BYTES, large, plan.is_quiet(now))
+        };
+        if due || self.waiters().has_tasks() {
+            self.commit_all()?;
+            return Ok(true);
+        }
+        if large {
+            self.write_queue()?;
+            return Ok(true);
+        }
+        if quiet && !matches!(self.io().last_kind, Kind::Mark | Kind::CloseMark) {
+            self.write_mark(Kind::Mark)?;
+            self.commit_all()?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Seals the oldest segment that waits for it. Returns whether one was sealed. A failure leaves it
+    /// waiting: its events are whole and durable, only looking into it is slower.
+    pub fn seal_next(&self) -> bool {
+        let _sealing = lock(&self.sealing);
+        let Some(next) = lock(&self.to_seal).first().cloned() else { return false };
+        match seal(&next.file, &next.segment.header, next.end_at) {
+            Ok(trailer) => {
+                next.segment.seal(trailer);
+                lock(&self.to_seal).retain(|other| other.segment.base() != next.segment.base());
+                self.plan().sealing.retain(|(base, _)| *base != next.segment.base());
+                tracing::debug!(segment = %next.segment.path.display(), "sealed");
+                true
+            }
+            Err(ScanError::Io(error)) => {
+                tracing::warn!(segment = %next.segment.path.display(), %error, "could not be sealed yet");
+                false
+            }
+            Err(ScanError::Batch { at, error }) => {
+                tracing::error!(segment = %next.segment.path.display(), at, %error, "is damaged and was not sealed");
+                false
+            }
+        }
+    }
+}

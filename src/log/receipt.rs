@@ -1,0 +1,210 @@
+//! The promise that an append returns, and who waits for it.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::thread::Thread;
+
+use super::append::Durability;
+use super::error::AppendError;
+use super::shared::Shared;
+use crate::{Offset, Timestamp, Version};
+
+/// Where the events of an append stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    pub(super) first: u64,
+    pub(super) recorded_us: i64,
+    pub(super) versions: Versions,
+}
+
+/// The versions of an append's events. Most appends have one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Versions {
+    One(u64),
+    Many(Vec<u64>),
+}
+
+impl Versions {
+    fn as_slice(&self) -> &[u64] {
+        match self {
+            Versions::One(version) => std::slice::from_ref(version),
+            Versions::Many(versions) => versions,
+        }
+    }
+}
+
+impl Appended {
+    /// The offset of the first event; the others follow without a gap.
+    pub fn first(&self) -> Offset {
+        Offset::from_raw(self.first)
+    }
+
+    /// The offset after the last event.
+    pub fn next(&self) -> Offset {
+        Offset::from_raw(self.first + self.versions.as_slice().len() as u64)
+    }
+
+    /// The version of each event in its stream, in order.
+    pub fn versions(&self) -> impl Iterator<Item = Version> + '_ {
+        self.versions.as_slice().iter().map(|version| Version::from_raw(*version))
+    }
+
+    /// When the log took them.
+    pub fn recorded(&self) -> Timestamp {
+        Timestamp::from_micros(self.recorded_us)
+    }
+}
+
+/// The promise of an append: its events have their places, and are kept as asked once it is fulfilled.
+///
+/// [`wait`](Receipt::wait) blocks; awaiting it does not, and needs no runtime. Dropping it changes nothing
+/// about the append: it becomes durable in the background. Many receipts in flight is the way to be fast.
+#[derive(Debug)]
+#[must_use = "until the receipt is waited for, the events may still be lost"]
+pub struct Receipt {
+    pub(super) shared: Arc<Shared>,
+    pub(super) appended: Appended,
+    pub(super) durability: Durability,
+    /// This receipt among the waiting ones, once it was polled.
+    pub(super) waiting: Option<u64>,
+}
+
+impl Receipt {
+    /// Where the events stand, if nothing fails before they are kept.
+    pub fn planned(&self) -> &Appended {
+        &self.appended
+    }
+
+    /// Waits until the events are kept as the append asked.
+    ///
+    /// A thread that waits alone does the write and the sync itself; one that waits among others shares
+    /// theirs.
+    ///
+    /// # Errors
+    /// [`AppendError::OutcomeUnknown`] when the disk failed.
+    pub fn wait(mut self) -> Result<Appended, AppendError> {
+        let target = self.appended.next().raw();
+        match self.durability {
+            Durability::Os => self.shared.wait_written(target)?,
+            Durability::Disk => self.shared.wait_durable(target)?,
+        }
+        self.leave();
+        Ok(self.appended.clone())
+    }
+
+    fn leave(&mut self) {
+        if let Some(id) = self.waiting.take() {
+            self.shared.waiters().leave(self.appended.next().raw(), id);
+        }
+    }
+}
+
+impl Future for Receipt {
+    type Output = Result<Appended, AppendError>;
+
+    /// May be dropped at any time: the append goes on.
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let target = self.appended.next().raw();
+        // Before looking, so that no wake-up falls between.
+        let id = self.shared.waiters().join(target, self.waiting, Waiter::Task(context.waker().clone()));
+        self.waiting = Some(id);
+        let done = match self.durability {
+            Durability::Os => self.shared.is_written(target),
+            Durability::Disk => self.shared.is_durable(target),
+        };
+        match done {
+            Ok(true) => {
+                self.leave();
+                Poll::Ready(Ok(self.appended.clone()))
+            }
+            Ok(false) => {
+                self.shared.a_task_waits();
+                Poll::Pending
+            }
+            Err(error) => {
+                self.leave();
+                Poll::Ready(Err(error))
+            }
+        }
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// Who is to be woken.
+#[derive(Debug)]
+pub(super) enum Waiter {
+    Thread(Thread),
+    Task(Waker),
+}
+
+impl Waiter {
+    pub fn wake(self) {
+        match self {
+            Waiter::Thread(thread) => thread.unpark(),
+            Waiter::Task(waker) => waker.wake(),
+        }
+    }
+}
+
+/// All who wait for events to be durable, by the offset they wait for.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    next_id: u64,
+    waiting: BTreeMap<(u64, u64), Waiter>,
+}
+
+/// Who is woken after a sync.
+#[derive(Debug, Default)]
+pub(super) struct Wake {
+    /// A thread that has to wait for the next sync: it does that sync.
+    pub leader: Option<Thread>,
+    /// Whether tasks wait, and no thread that could do the sync for them.
+    pub only_tasks_left: bool,
+    /// Those whose events are durable.
+    pub done: BTreeMap<(u64, u64), Waiter>,
+}
+
+impl Waiters {
+    /// Waits for an offset, under the id of before or a new one.
+    pub fn join(&mut self, target: u64, id: Option<u64>, waiter: Waiter) -> u64 {
+        let id = id.unwrap_or_else(|| {
+            self.next_id += 1;
+            self.next_id
+        });
+        self.waiting.insert((target, id), waiter);
+        id
+    }
+
+    pub fn leave(&mut self, target: u64, id: u64) {
+        self.waiting.remove(&(target, id));
+    }
+
+    /// Takes out those who waited for offsets up to this one.
+    pub fn durable(&mut self, end: u64) -> Wake {
+        let rest = self.waiting.split_off(&(end.saturating_add(1), 0));
+        let done = std::mem::replace(&mut self.waiting, rest);
+        let leader = self.waiting.values().find_map(|waiter| match waiter {
+            Waiter::Thread(thread) => Some(thread.clone()),
+            Waiter::Task(_) => None,
+        });
+        Wake { only_tasks_left: leader.is_none() && !self.waiting.is_empty(), leader, done }
+    }
+
+    /// Takes all out: nothing will become durable any more.
+    pub fn all(&mut self) -> BTreeMap<(u64, u64), Waiter> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Whether tasks wait, which cannot do a sync themselves.
+    pub fn has_tasks(&self) -> bool {
+        self.waiting.values().any(|waiter| matches!(waiter, Waiter::Task(_)))
+    }
+}

@@ -1,0 +1,164 @@
+//! A log as a process sees it that does not write it: by its files, while another process may write them.
+//!
+//! The file `LOCK` says what is durable. Where it does not, because the machine was started again or the
+//! file is gone, nobody has written since, and the good batches at the front of the last segment are what
+//! is there.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use super::error::{IoFailure, OpenError, ReadError};
+use super::files::{Before, Listing, check_chain, damaged, lock_record, open_failed, open_segment};
+use super::layout;
+use super::lock::LockRecord;
+use super::read::View;
+use super::shared::lock;
+use super::stat::Writer;
+use crate::batch::BatchError;
+use crate::disk::{DiskFile, Env, Mode};
+use crate::segment::{ReadMode, ScanError, Segment, read_trailer};
+use crate::{LogId, Offset};
+
+#[derive(Debug)]
+pub(super) struct Remote {
+    pub dir: PathBuf,
+    pub env: Env,
+    pub id: LogId,
+    mode: ReadMode,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    lock_file: Option<Arc<dyn DiskFile>>,
+    segments: Arc<Vec<Arc<Segment>>>,
+    /// The durable end never goes back, whatever a torn record says.
+    end: u64,
+}
+
+impl Remote {
+    pub fn open(dir: &Path, env: Env, mode: ReadMode) -> Result<Remote, OpenError> {
+        let mut known = Known::default();
+        known.list(dir, &env)?;
+        let Some(last) = known.segments.last() else { return Err(OpenError::NotFound { path: dir.to_path_buf() }) };
+        let id = last.header.log_id;
+        Ok(Remote { dir: dir.to_path_buf(), env, id, mode, known: Mutex::new(known) })
+    }
+
+    /// What can be read now.
+    pub fn view(&self) -> Result<View, ReadError> {
+        let mut known = lock(&self.known);
+        let record = known.record(&self.dir, &self.env)?.filter(|record| self.is_of_now(record));
+        // In this order: all events up to the end are in the segments seen after it.
+        if known.segments.last().map(|last| last.base()) != record.map(|record| record.segment) {
+            known.list(&self.dir, &self.env).map_err(as_read_error)?;
+        }
+        let end = match record {
+            Some(record) => record.durable_end,
+            None => known.valid_end()?,
+        };
+        known.end = known.end.max(end);
+        let segments = Arc::clone(&known.segments);
+        let head = segments.first().map_or(0, |segment| segment.base());
+        Ok(View { segments, head, end: known.end, mode: self.mode })
+    }
+
+    /// Whether a record was written since the machine was started.
+    fn is_of_now(&self, record: &LockRecord) -> bool {
+        self.env.boot.0 != 0 && record.boot == self.env.boot
+    }
+
+    pub fn tail(&self) -> Result<Offset, ReadError> {
+        let record = lock(&self.known).record(&self.dir, &self.env)?.filter(|record| self.is_of_now(record));
+        let end = self.view()?.end;
+        Ok(Offset::from_raw(record.map_or(end, |record| record.written_end.max(end))))
+    }
+
+    /// Who wrote the log last, and whether that process still runs.
+    pub fn writer(&self) -> Option<Writer> {
+        let record = lock(&self.known).record(&self.dir, &self.env).ok()??;
+        let running = self.is_of_now(&record) && Path::new(&format!("/proc/{}", record.pid)).exists();
+        Some(Writer { pid: record.pid, running })
+    }
+}
+
+fn as_read_error(error: OpenError) -> ReadError {
+    match error {
+        OpenError::Damaged(damage) => ReadError::Damaged(damage),
+        OpenError::Io(failure) => ReadError::Io(failure),
+        OpenError::Unsupported { path, what } => ReadError::Unsupported { path, what },
+        OpenError::NotFound { path }
+        | OpenError::NotALog { path }
+        | OpenError::Held { path, .. }
+        | OpenError::DiskFull { path } => {
+            ReadError::Io(IoFailure::new("listing", path, std::io::ErrorKind::NotFound.into()))
+        }
+    }
+}
+
+impl Known {
+    fn record(&mut self, dir: &Path, env: &Env) -> Result<Option<LockRecord>, ReadError> {
+        let path = dir.join(layout::LOCK);
+        let file = match &self.lock_file {
+            Some(file) => Arc::clone(file),
+            None => match env.disk.open(&path, Mode::Read) {
+                Ok(file) => Arc::clone(self.lock_file.insert(file)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(IoFailure::new("opening", path, error).into()),
+            },
+        };
+        lock_record(&*file).map_err(|error| IoFailure::new("reading", path, error).into())
+    }
+
+    /// Finds the segments that are there now.
+    fn list(&mut self, dir: &Path, env: &Env) -> Result<(), OpenError> {
+        let disk = &*env.disk;
+        let listing = Listing::read(disk, dir)?.ok_or_else(|| OpenError::NotFound { path: dir.to_path_buf() })?;
+        let mut segments: Vec<Arc<Segment>> = Vec::with_capacity(listing.segments.len());
+        for (index, base) in listing.segments.iter().enumerate() {
+            let next = listing.segments.get(index + 1).copied();
+            let known = self.segments.binary_search_by_key(base, |segment| segment.base()).ok();
+            let segment = match known.and_then(|index| self.segments.get(index)) {
+                Some(segment) => Arc::clone(segment),
+                None => {
+                    let found = open_segment(disk, dir, *base, next, Mode::Read)?;
+                    Arc::new(Segment::new(Arc::clone(&env.disk), found.path, found.header.header))
+                }
+            };
+            if next.is_some() && segment.trailer().is_none() {
+                let failed = |error| open_failed("reading", &segment.path, error);
+                let file = segment.file().map_err(failed)?;
+                if let Some(trailer) = read_trailer(&*file, &segment.header).map_err(failed)? {
+                    segment.seal(trailer);
+                }
+            }
+            let before =
+                segments.last().and_then(|before| Some((before, Before::of(&before.header, before.trailer()?))));
+            if let Some((_, before)) = &before
+                && let Err(what) = check_chain(Some(before), &segment.header)
+            {
+                return Err(damaged(&segment.path, 0, before.end, *base, what));
+            }
+            segments.push(segment);
+        }
+        self.segments = Arc::new(segments);
+        Ok(())
+    }
+
+    /// Where the good batches of the last segment end.
+    fn valid_end(&self) -> Result<u64, ReadError> {
+        let Some(last) = self.segments.last() else { return Ok(0) };
+        let base = last.base();
+        let mut scan =
+            last.scan_from(base, ReadMode::Pread).map_err(|error| super::read::read_error(last, error, base))?;
+        loop {
+            match scan.next() {
+                Ok(Some(_)) => {}
+                Ok(None) | Err(ScanError::Batch { error: BatchError::Corrupt(_), .. }) => {
+                    return Ok(scan.next_offset().unwrap_or(base));
+                }
+                Err(error) => return Err(super::read::read_error(last, error, base)),
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What the handles, receipts, readers and threads of one open log share.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+
+use super::background::Signal;
+use super::commit::Io;
+use super::error::{AppendError, IoFailure};
+use super::options::Options;
+use super::plan::Plan;
+use super::receipt::Waiters;
+use crate::LogId;
+use crate::disk::{DiskFile, Env};
+use crate::segment::Segment;
+
+/// One open log.
+///
+/// Locks are taken in this order, and none is held while waiting for a thread: `sync`, `io`, `plan`; then
+/// `waiters`, `fill` and the others, which hold no other.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub dir: PathBuf,
+    pub env: Env,
+    pub options: Options,
+    pub id: LogId,
+    /// All segments in order, the active one last. Replaced as a whole when the log rolls.
+    segments: RwLock<Arc<Vec<Arc<Segment>>>>,
+    /// Offset after the last event that the operating system has.
+    written_end: AtomicU64,
+    /// Offset after the last event that the disk has.
+    durable_end: AtomicU64,
+    /// The first failed write or sync: nothing can be promised after it.
+    poison: OnceLock<IoFailure>,
+    plan: Mutex<Plan>,
+    io: Mutex<Io>,
+    /// Held by whoever is writing and syncing for all.
+    sync: Mutex<()>,
+    waiters: Mutex<Waiters>,
+    /// Segments that take no more batches and have no footer yet, oldest first.
+    pub to_seal: Mutex<Vec<ToSeal>>,
+    /// Held by whoever seals, so that a segment is sealed once.
+    pub sealing: Mutex<()>,
+    pub fill: Mutex<super::fill::Fill>,
+    pub sync_signal: Signal,
+    pub work_signal: Signal,
+    /// The sync thread sleeps until it is told of an append.
+    pub idle: AtomicBool,
+}
+
+/// A segment that waits for its footer.
+#[derive(Debug, Clone)]
+pub(super) struct ToSeal {
+    pub segment: Arc<Segment>,
+    pub file: Arc<dyn DiskFile>,
+    pub end_at: u64,
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic under one of these locks can only come from a bug; what it protects is still whole, because
+    // every change that could be seen half done ends in a poisoned log.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    #[allow(clippy::too_many_arguments)] // the parts that opening found, joined once
+    pub fn new(
+        dir: PathBuf,
+        options: Options,
+        id: LogId,
+        segments: Vec<Arc<Segment>>,
+        end: u64,
+        plan: Plan,
+        io: Io,
+        fill: super::fill::Fill,
+    ) -> Self {
+        Shared {
+            dir,
+            env: options.env.clone(),
+            options,
+            id,
+            segments: RwLock::new(Arc::new(segments)),
+            written_end: AtomicU64::new(end),
+            durable_end: AtomicU64::new(end),
+            poison: OnceLock::new(),
+            plan: Mutex::new(plan),
+            io: Mutex::new(io),
+            sync: Mutex::default(),
+            waiters: Mutex::default(),
+            to_seal: Mutex::default(),
+            sealing: Mutex::default(),
+            fill: Mutex::new(fill),
+            sync_signal: Signal::default(),
+            work_signal: Signal::default(),
+            idle: AtomicBool::new(false),
+        }
+    }
+
+    pub fn plan(&self) -> MutexGuard<'_, Plan> {
+        lock(&self.plan)
+    }
+
+    pub fn io(&self) -> MutexGuard<'_, Io> {
+        lock(&self.io)
+    }
+
+    pub fn waiters(&self) -> MutexGuard<'_, Waiters> {
+        lock(&self.waiters)
+    }
+
+    /// The right to sync for all; waits for whoever has it.
+    pub fn sync_right(&self) -> MutexGuard<'_, ()> {
+        lock(&self.sync)
+    }
+
+    /// The right to sync for all, if nobody has it.
+    pub fn try_sync_right(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.sync.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(std::sync::TryLockError::WouldBlock) => None,
+        }
+    }
+
+    pub fn segments(&self) -> Arc<Vec<Arc<Segment>>> {
+        Arc::clone(&self.segments.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Adds a segment behind the others.
+    pub fn add_segment(&self, segment: Arc<Segment>) {
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        let mut longer = Vec::clone(&segments);
+        longer.push(segment);
+        *segments = Arc::new(longer);
+    }
+
+    /// First offset that is still there.
+    pub fn head(&self) -> u64 {
+        self.segments().first().map_or(0, |segment| segment.base())
+    }
+
+    pub fn written_end(&self) -> u64 {
+        self.written_end.load(Ordering::Acquire)
+    }
+
+    pub fn durable_end(&self) -> u64 {
+        self.durable_end.load(Ordering::Acquire)
+    }
+
+    pub fn publish_written(&self, end: u64) {
+        self.written_end.fetch_max(end, Ordering::Release);
+    }
+
+    pub fn publish_durable(&self, end: u64) {
+        self.durable_end.fetch_max(end, Ordering::Release);
+    }
+
+    /// Whether events up to an offset are durable.
+    pub fn is_durable(&self, target: u64) -> Result<bool, AppendError> {
+        self.reached(self.durable_end() >= target)
+    }
+
+    /// Whether the operating system has events up to an offset.
+    pub fn is_written(&self, target: u64) -> Result<bool, AppendError> {
+        self.reached(self.written_end() >= target)
+    }
+
+    fn reached(&self, reached: bool) -> Result<bool, AppendError> {
+        match self.poisoned() {
+            Some(failure) if !reached => Err(AppendError::OutcomeUnknown(failure.clone())),
+            _ => Ok(reached),
+        }
+    }
+
+    /// The failure after which nothing can be promised.
+    pub fn poisoned(&self) -> Option<&IoFailure> {
+        self.poison.get()
+    }
+
+    /// Takes note that a write or sync failed. All who wait are told.
+    pub fn fail(&self, failure: IoFailure) -> IoFailure {
+        tracing::error!(log = %self.dir.display(), %failure, "the log takes no more appends");
+        let first = self.poison.get_or_init(|| failure).clone();
+        let all = self.waiters().all();
+        all.into_values().for_each(super::receipt::Waiter::wake);
+        first
+    }
+
+    /// Tells the background that a task waits, which cannot sync for itself.
+    pub fn a_task_waits(&self) {
+        self.sync_signal.set();
+    }
+}

@@ -1,0 +1,129 @@
+//! What the writer knows of streams: those of the active segment in memory, older ones by the footers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::error::ReadError;
+use super::read::read_error;
+use crate::batch::{Batch, StreamRef};
+use crate::segment::{NameHash, ReadMode, Segment};
+use crate::{LogId, Offset, Version};
+
+/// The last event of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Last {
+    pub version: u64,
+    pub offset: u64,
+}
+
+impl Last {
+    pub fn typed(self) -> (Version, Offset) {
+        (Version::from_raw(self.version), Offset::from_raw(self.offset))
+    }
+}
+
+/// Where a stream stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slot {
+    pub last: Option<Last>,
+    /// The batch that named it last, by its number, and its index there.
+    batch: u64,
+    index: u16,
+}
+
+impl Slot {
+    /// The version of its next event.
+    pub fn next_version(&self) -> u64 {
+        self.last.map_or(0, |last| last.version + 1)
+    }
+
+    /// How a batch refers to it; `None` when that batch does not name it yet.
+    pub fn in_batch(&self, batch: u64) -> Option<StreamRef> {
+        (self.batch == batch).then_some(StreamRef { index: self.index })
+    }
+
+    pub fn named_in(&mut self, batch: u64, stream: StreamRef) {
+        (self.batch, self.index) = (batch, stream.index);
+    }
+}
+
+/// The streams with events in one segment.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    index: HashMap<Box<str>, u32>,
+    slots: Vec<Slot>,
+}
+
+impl Streams {
+    #[inline]
+    pub fn find(&self, name: &str) -> Option<u32> {
+        self.index.get(name).copied()
+    }
+
+    /// Adds a stream that is not there, with its last event before.
+    pub fn add(&mut self, name: &str, last: Option<Last>) -> u32 {
+        let index = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+        self.slots.push(Slot { last, batch: 0, index: 0 });
+        self.index.insert(name.into(), index);
+        index
+    }
+
+    #[inline]
+    pub fn slot(&self, index: u32) -> Option<&Slot> {
+        self.slots.get(index as usize)
+    }
+
+    #[inline]
+    pub fn slot_mut(&mut self, index: u32) -> Option<&mut Slot> {
+        self.slots.get_mut(index as usize)
+    }
+
+    pub fn last(&self, name: &str) -> Option<Last> {
+        self.find(name).and_then(|index| self.slot(index)).and_then(|slot| slot.last)
+    }
+
+    /// Takes note of a batch that was read.
+    pub fn take_note(&mut self, batch: &Batch) {
+        let streams = &batch.names().streams;
+        let mut slots = vec![u32::MAX; streams.len()];
+        for (parts, stream, _) in batch.indexed() {
+            let Some(known) = slots.get_mut(stream) else { continue };
+            if *known == u32::MAX {
+                let name = std::str::from_utf8(batch.bytes_of(parts.stream)).unwrap_or_default();
+                *known = self.find(name).unwrap_or_else(|| self.add(name, None));
+            }
+            if let Some(slot) = self.slot_mut(*known) {
+                slot.last = Some(Last { version: parts.version, offset: parts.offset });
+            }
+        }
+    }
+}
+
+/// The streams of all segments before the active one, as they were at one moment.
+#[derive(Debug, Clone)]
+pub(super) struct Older {
+    pub log: LogId,
+    /// Segments without a footer yet, oldest first.
+    pub sealing: Vec<Arc<Streams>>,
+    /// All others among these, oldest first.
+    pub segments: Arc<Vec<Arc<Segment>>>,
+    pub mode: ReadMode,
+}
+
+impl Older {
+    /// The last event of a stream before the active segment. Costs a look into the filter of each segment
+    /// from the newest to the one that has it.
+    pub fn last(&self, name: &str) -> Result<Option<Last>, ReadError> {
+        if let Some(last) = self.sealing.iter().rev().find_map(|streams| streams.last(name)) {
+            return Ok(Some(last));
+        }
+        let hash = NameHash::of(self.log, name.as_bytes());
+        for segment in self.segments.iter().rev() {
+            let footer = segment.footer(self.mode).map_err(|error| read_error(segment, error, segment.base()))?;
+            if let Some(entry) = footer.and_then(|footer| footer.stream(hash)) {
+                return Ok(Some(Last { version: entry.last_version, offset: entry.last_offset }));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,71 @@
+//! What was cut from the end of a log, kept in a file of its own in `torn/`, for whoever wants to look.
+//!
+//! | at | bytes | field   | meaning (numbers are little-endian)                      |
+//! |---:|------:|---------|----------------------------------------------------------|
+//! |  0 |     8 | magic   | `ANNALST1`                                               |
+//! |  8 |    16 | log_id  | of the log                                               |
+//! | 24 |     8 | segment | base of the segment it was cut from                      |
+//! | 32 |     8 | at      | byte position it stood at                                |
+//! | 40 |     8 | offset  | offset that was next there                               |
+//! | 48 |     4 | crc     | CRC-32 of the bytes before and of the bytes that were cut |
+//! | 52 |       | bytes   | what was cut                                             |
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::layout;
+use crate::disk::{Disk, DiskFile, Mode};
+use crate::segment::{Segment, Tail};
+
+const MAGIC: &[u8; 8] = b"ANNALST1";
+const CRC_AT: usize = 48;
+const HEADER_BYTES: usize = 52;
+
+/// How the name of a file ends that a kill may have left half written.
+pub(super) const UNFINISHED: &str = "tmp";
+
+/// Copies the bytes of a torn tail into a file of its own; it is durable when this returns.
+pub(super) fn keep(
+    disk: &dyn Disk,
+    dir: &Path,
+    segment: &Segment,
+    file: &dyn DiskFile,
+    tail: &Tail,
+    to: u64,
+) -> io::Result<PathBuf> {
+    let len = usize::try_from(to - tail.end_at).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    let mut cut = vec![0; len];
+    file.read_exact_at(&mut cut, tail.end_at)?;
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend(segment.header.log_id.raw().to_be_bytes());
+    bytes.extend(segment.base().to_le_bytes());
+    bytes.extend(tail.end_at.to_le_bytes());
+    bytes.extend(tail.end.to_le_bytes());
+    bytes.extend(crc(&bytes, &cut).to_le_bytes());
+    bytes.extend(cut);
+    let folder = dir.join(layout::TORN);
+    disk.create_dir(&folder)?;
+    // Named by what it holds: cutting the same bytes again, after a kill in between, is the same file.
+    let path = folder.join(format!("{:020}-{}-{:08x}.torn", segment.base(), tail.end_at, crc32fast::hash(&bytes)));
+    let unfinished = path.with_extension(UNFINISHED);
+    let kept = disk.open(&unfinished, Mode::Truncate)?;
+    kept.write_all_at(&bytes, 0)?;
+    kept.sync()?;
+    disk.rename(&unfinished, &path)?;
+    disk.sync_dir(&folder)?;
+    Ok(path)
+}
+
+fn crc(header: &[u8], cut: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(header);
+    hasher.update(cut);
+    hasher.finalize()
+}
+
+/// Whether a file holds what was put into it.
+pub(super) fn is_whole(bytes: &[u8]) -> bool {
+    let Some((header, cut)) = bytes.split_at_checked(HEADER_BYTES) else { return false };
+    let Some((fields, stored)) = header.split_at_checked(CRC_AT) else { return false };
+    fields.starts_with(MAGIC) && crc(fields, cut).to_le_bytes() == stored
+}

@@ -1,0 +1,399 @@
+//! Reading and checking every byte of a log. Changes nothing.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::error::{Damage, OpenError};
+use super::files::{Before, Listing, check_chain, damage, lock_record, open_failed, open_scan_failed, open_segment};
+use super::layout;
+use super::lock::{LOCK_BYTES, LockRecord};
+use super::torn;
+use crate::LogId;
+use crate::batch::BatchError;
+use crate::disk::{DiskFile, Env, Mode, read_full_at};
+use crate::segment::{
+    Bytesource, Contents, Evidence, PAGE_BYTES, Scan, ScanError, SegmentHeader, Verdict, next_good, read_trailer,
+    recover,
+};
+
+/// What [`verify`] found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// Identity of the log, if any segment could say it.
+    pub log_id: Option<LogId>,
+    /// Files that were read.
+    pub files: u64,
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// Good events.
+    pub events: u64,
+    /// Good batches.
+    pub batches: u64,
+    /// Bytes that are not what was written.
+    pub damage: Vec<Damage>,
+    /// What a kill or a power cut left behind and opening mends; it holds nothing acknowledged.
+    pub notes: Vec<String>,
+}
+
+impl VerifyReport {
+    /// Whether nothing is damaged.
+    pub fn is_sound(&self) -> bool {
+        self.damage.is_empty()
+    }
+}
+
+/// Reads every file of a log through and checks every byte: headers, batches, events, indexes against what
+/// they index, padding, reserved fields and the unused rest. Beside a live writer it checks up to the end
+/// seen at the start. Changes nothing. `progress` is told the bytes done and the bytes there are.
+///
+/// # Errors
+/// When there is no log, when a file cannot be read, or when a newer program wrote it.
+pub fn verify(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, OpenError> {
+    verify_with(path, &Env::system(), progress)
+}
+
+/// [`verify`] on a disk of the caller's.
+///
+/// # Errors
+/// See [`verify`].
+pub fn verify_with(path: &Path, env: &Env, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, OpenError> {
+    // The record first: what it says is durable is in the files that are seen after it.
+    let lock_path = path.join(layout::LOCK);
+    let lock_file = match env.disk.open(&lock_path, Mode::Read) {
+        Ok(file) => Some(file),
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => None,
+        Err(error) => return Err(open_failed("opening", &lock_path, error)),
+    };
+    let failed = |error| open_failed("reading", &lock_path, error);
+    let record = lock_file.as_ref().map(|file| lock_record(&**file)).transpose().map_err(failed)?.flatten();
+    let live = match (&lock_file, &record) {
+        (Some(file), Some(record)) => is_of_now(env, record) && !file.try_lock().map_err(failed)?,
+        _ => false,
+    };
+    let lock_len = lock_file.as_ref().map_or(Ok(0), |file| file.len()).map_err(failed)?;
+    drop(lock_file);
+    let listing = Listing::read(&*env.disk, path)?.ok_or_else(|| OpenError::NotFound { path: path.to_path_buf() })?;
+    let mut verifying =
+        Verifying { dir: path, env, record, live, report: VerifyReport::default(), progress, total: 0, before: None };
+    verifying.lock(lock_len);
+    verifying.listing(&listing)?;
+    verifying.torn()?;
+    Ok(verifying.report)
+}
+
+fn is_of_now(env: &Env, record: &LockRecord) -> bool {
+    env.boot.0 != 0 && record.boot == env.boot
+}
+
+struct Verifying<'v> {
+    dir: &'v Path,
+    env: &'v Env,
+    record: Option<LockRecord>,
+    live: bool,
+    report: VerifyReport,
+    progress: &'v mut dyn FnMut(u64, u64),
+    total: u64,
+    before: Option<Before>,
+}
+
+impl Verifying<'_> {
+    fn note(&mut self, note: impl Into<String>) {
+        self.report.notes.push(note.into());
+    }
+
+    fn damaged(&mut self, path: &Path, at: u64, first: u64, end: u64, what: impl Into<String>) {
+        self.report.damage.push(damage(path, at, first, end, what));
+    }
+
+    fn read(&mut self, bytes: u64) {
+        self.report.bytes += bytes;
+        (self.progress)(self.report.bytes, self.total.max(self.report.bytes));
+    }
+
+    fn lock(&mut self, len: u64) {
+        if len == 0 {
+            return;
+        }
+        self.report.files += 1;
+        self.read(len);
+        if self.record.is_none() {
+            self.note("the record in LOCK is not whole; opening does without it");
+        } else if len > LOCK_BYTES as u64 {
+            self.damaged(&self.dir.join(layout::LOCK), LOCK_BYTES as u64, 0, 0, "bytes are left behind the record");
+        }
+    }
+
+    fn listing(&mut self, listing: &Listing) -> Result<(), OpenError> {
+        for entry in &listing.foreign {
+            self.note(format!("{} is not a file of the log", self.dir.join(&entry.name).display()));
+        }
+        // A live writer may be about to begin one.
+        let unborn = if self.live { &[][..] } else { &listing.unborn };
+        for name in unborn {
+            let path = self.dir.join(name);
+            self.note(format!("{} is a segment that was never begun; opening removes it", path.display()));
+        }
+        let Some(last) = listing.segments.last().copied() else { return self.no_segments(listing) };
+        self.total = self.report.bytes;
+        for base in &listing.segments {
+            let path = layout::segment_path(self.dir, *base);
+            let file = self.env.disk.open(&path, Mode::Read).map_err(|error| open_failed("opening", &path, error))?;
+            self.total += file.len().map_err(|error| open_failed("reading", &path, error))?;
+        }
+        for (index, base) in listing.segments.iter().enumerate() {
+            self.segment(*base, listing.segments.get(index + 1).copied())?;
+        }
+        if let Some(record) = self.record.filter(|record| record.segment > last) {
+            let path = layout::segment_path(self.dir, record.segment);
+            self.damaged(&path, 0, record.segment, record.durable_end, "LOCK names this segment, which is missing");
+        }
+        Ok(())
+    }
+
+    fn no_segments(&mut self, listing: &Listing) -> Result<(), OpenError> {
+        match self.record {
+            Some(record) if record.durable_end > 0 => {
+                let path = layout::segment_path(self.dir, record.segment);
+                self.damaged(&path, 0, 0, record.durable_end, "LOCK names this segment, which is missing");
+            }
+            _ if listing.lock || !listing.unborn.is_empty() => {
+                self.note("the log was not made completely; opening makes it");
+            }
+            _ => return Err(OpenError::NotFound { path: self.dir.to_path_buf() }),
+        }
+        Ok(())
+    }
+
+    fn segment(&mut self, base: u64, next: Option<u64>) -> Result<(), OpenError> {
+        self.report.files += 1;
+        let end = next.unwrap_or(base);
+        let found = match open_segment(&*self.env.disk, self.dir, base, next, Mode::Read) {
+            Ok(found) => found,
+            Err(OpenError::Damaged(damage)) => {
+                self.report.damage.push(damage);
+                self.before = None;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let header = found.header.header;
+        if !found.header.page_is_whole {
+            self.damaged(
+                &found.path,
+                0,
+                base,
+                base,
+                "the first page is not what was written; one good copy of it is left",
+            );
+        }
+        // Behind a segment that could not be read there is nothing to hold this one against.
+        let first = self.report.log_id.is_none();
+        if (self.before.is_some() || first)
+            && let Err(what) = check_chain(self.before.as_ref(), &header)
+        {
+            let from = self.before.map_or(0, |before| before.end.min(base));
+            self.damaged(&found.path, 0, from, base, what);
+        }
+        self.report.log_id.get_or_insert(header.log_id);
+        let len = found.file.len().map_err(|error| open_failed("reading", &found.path, error))?;
+        match next {
+            Some(next) => self.full(&found.path, &found.file, &header, len, next)?,
+            None => self.active(&found.path, &found.file, &header, len, end)?,
+        }
+        Ok(())
+    }
+
+    /// A segment that takes no more batches.
+    fn full(
+        &mut self,
+        path: &Path,
+        file: &Arc<dyn DiskFile>,
+        header: &SegmentHeader,
+        len: u64,
+        next: u64,
+    ) -> Result<(), OpenError> {
+        let io = |error| open_failed("reading", path, error);
+        let trailer = read_trailer(&**file, header).map_err(io)?;
+        let to = trailer.map_or(len, |trailer| trailer.footer_at.into());
+        let source = match trailer {
+            Some(_) => Bytesource::Map(file.map().map_err(io)?),
+            None => Bytesource::File(Arc::clone(file)),
+        };
+        self.read(PAGE_BYTES as u64);
+        let mut contents = Contents::new(header);
+        let mut scan = Scan::new(source.clone(), *header, PAGE_BYTES as u64, to, Some(header.base.raw()));
+        let mut whole = true;
+        loop {
+            let expected = scan.next_offset().unwrap_or(next);
+            match scan.next() {
+                Ok(Some(batch))
+                    if !batch.header.kind.holds_events() && batch.header.kind == crate::batch::Kind::Footer =>
+                {
+                    break;
+                }
+                Ok(Some(batch)) => {
+                    let (at, len, events) = (batch.at, batch.header.batch_len(), batch.header.record_count);
+                    match contents.batch(batch) {
+                        Ok(()) => {
+                            self.report.batches += 1;
+                            self.report.events += u64::from(events);
+                        }
+                        Err(ScanError::Batch { error: BatchError::Corrupt(what), .. }) => {
+                            whole = false;
+                            self.damaged(path, at, expected, expected + u64::from(events), what);
+                        }
+                        Err(error) => return Err(open_scan_failed(path, error, expected, next)),
+                    }
+                    self.read(len as u64);
+                }
+                Ok(None) => break,
+                Err(ScanError::Batch { at, error: BatchError::Corrupt(what) }) => {
+                    if expected >= next && trailer.is_none() {
+                        break;
+                    }
+                    whole = false;
+                    let good = next_good(&**file, header, at + 1).map_err(io)?.filter(|(at, _)| *at < to);
+                    self.damaged(path, at, expected, good.map_or(next, |(_, base)| base.min(next)), what);
+                    let Some((good_at, base)) = good else { break };
+                    self.read(good_at - at);
+                    scan = Scan::new(source.clone(), *header, good_at, to, Some(base));
+                }
+                Err(error) => return Err(open_scan_failed(path, error, expected, next)),
+            }
+        }
+        self.before = None;
+        if !whole {
+            return Ok(());
+        }
+        let (end, end_at, last_crc) = (contents.end(), contents.end_at(), contents.last_crc());
+        self.before = Some(Before { header: *header, end, last_crc });
+        if end != next {
+            let what = "the segment ends before the next one begins";
+            self.damaged(path, end_at, end, next, what);
+        }
+        let (expected, _) = contents.finish();
+        self.end_of_full(path, file, len, end_at, &expected)
+    }
+
+    /// What stands behind the batches of a segment that takes no more: its footer and trailer, byte for byte.
+    fn end_of_full(
+        &mut self,
+        path: &Path,
+        file: &Arc<dyn DiskFile>,
+        len: u64,
+        end_at: u64,
+        expected: &[u8],
+    ) -> Result<(), OpenError> {
+        if len != end_at + expected.len() as u64 {
+            self.note(format!("{} has no indexes yet; opening the log makes them", path.display()));
+            return Ok(());
+        }
+        let mut stored = vec![0; expected.len()];
+        let read = read_full_at(&**file, &mut stored, end_at).map_err(|error| open_failed("reading", path, error))?;
+        stored.truncate(read);
+        self.read(read as u64);
+        if let Some(at) = stored.iter().zip(expected).position(|(stored, expected)| stored != expected) {
+            let end = self.before.map_or(0, |before| before.end);
+            let what = "the indexes are not those of the events before them; no event is affected";
+            self.damaged(path, end_at + at as u64, end, end, what);
+        }
+        Ok(())
+    }
+
+    /// The segment that is written.
+    fn active(
+        &mut self,
+        path: &Path,
+        file: &Arc<dyn DiskFile>,
+        header: &SegmentHeader,
+        len: u64,
+        end: u64,
+    ) -> Result<(), OpenError> {
+        let base = header.base.raw();
+        let failed = |error| open_scan_failed(path, error, base, end);
+        if let Some(trailer) = read_trailer(&**file, header).map_err(|error| open_failed("reading", path, error))? {
+            let what = "the segment behind it is missing";
+            self.damaged(path, u64::from(trailer.footer_at), trailer.end, trailer.end, what);
+            return Ok(());
+        }
+        let record = self.record.filter(|record| record.segment == base);
+        let same_boot = self.record.is_some_and(|record| is_of_now(self.env, &record));
+        let evidence = Evidence {
+            boot_changed: !same_boot,
+            durable_end: record.map_or(0, |record| match same_boot && !self.live {
+                true => record.written_end.max(record.durable_end),
+                false => record.durable_end,
+            }),
+            durable_at: record.map_or(0, |record| record.durable_at.into()),
+        };
+        let mut contents = Contents::new(header);
+        let (mut batches, mut events) = (0, 0);
+        let tail = recover(file, header, evidence, |batch| {
+            batches += 1;
+            events += u64::from(batch.header.record_count);
+            contents.batch(batch)
+        });
+        let tail = match tail {
+            Ok(tail) => tail,
+            Err(ScanError::Batch { at, error: BatchError::Corrupt(what) }) => {
+                self.damaged(path, at, contents.end(), evidence.durable_end, what);
+                return Ok(());
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        self.report.batches += batches;
+        self.report.events += events;
+        self.read(len);
+        match tail.verdict {
+            Verdict::Damaged { what, end } => self.damaged(path, tail.end_at, tail.end, end, what),
+            Verdict::Clean | Verdict::Torn { .. } if batches == 0 => {
+                self.damaged(path, tail.end_at, base, tail.end, "the carry batch is not whole");
+            }
+            Verdict::Clean => {}
+            // What a live writer is writing right now.
+            Verdict::Torn { .. } if self.live => {}
+            Verdict::Torn { to, why } => {
+                let bytes = to - tail.end_at;
+                let (path, at) = (path.display(), tail.end_at);
+                self.note(format!(
+                    "{path} ends with {bytes} bytes at {at} of an interrupted write ({why}); none of it was acknowledged, opening cuts it and keeps it aside"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What was cut off earlier.
+    fn torn(&mut self) -> Result<(), OpenError> {
+        let folder = self.dir.join(layout::TORN);
+        let entries = match self.env.disk.list(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(open_failed("listing", &folder, error)),
+        };
+        for entry in entries.iter().filter(|entry| !entry.is_dir) {
+            let path = folder.join(&entry.name);
+            let failed = |error| open_failed("reading", &path, error);
+            let file = self.env.disk.open(&path, Mode::Read).map_err(failed)?;
+            let len = usize::try_from(file.len().map_err(failed)?).unwrap_or(usize::MAX);
+            let mut bytes = vec![0; len];
+            let read = read_full_at(&*file, &mut bytes, 0).map_err(failed)?;
+            bytes.truncate(read);
+            self.report.files += 1;
+            self.read(read as u64);
+            if entry.name.ends_with(torn::UNFINISHED) {
+                self.note(format!("{} is an unfinished copy of a torn tail", path.display()));
+            } else if !torn::is_whole(&bytes) {
+                self.damaged(
+                    &path,
+                    0,
+                    0,
+                    0,
+                    "what was kept of a torn tail is not what was put there; no event is affected",
+                );
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,7 @@
+//! The `annals` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    annals::cli::main()
+}

@@ -1,0 +1,177 @@
+//! A segment as a log holds it: its file, and what is known of it without reading it through.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use bytes::Bytes;
+
+use super::{Bytesource, Footer, PAGE_BYTES, Scan, ScanError, SegmentHeader, TRAILER_BYTES, Trailer};
+use crate::batch::{BatchError, Kind, checked_body};
+use crate::disk::{Disk, DiskFile, Mode};
+
+/// Bytes between two remembered batches of the active segment, about.
+const PLACE_BYTES: u64 = 16 * 1024;
+
+/// Where the bytes of sealed segments come from when events are borrowed from them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReadMode {
+    /// From a map of the file: the fastest. An I/O error on the disk is then a signal to the whole program
+    /// (SIGBUS), as it is to every program that maps files.
+    #[default]
+    Map,
+    /// By read calls: errors are errors.
+    Pread,
+}
+
+/// One segment of a log. Shared by the writer and all readers of a process.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub path: PathBuf,
+    pub header: SegmentHeader,
+    disk: Arc<dyn Disk>,
+    active: Mutex<Active>,
+    sealed: OnceLock<Trailer>,
+    footer: OnceLock<Footer>,
+    map: OnceLock<Bytes>,
+}
+
+/// What is known of a segment while it is written.
+#[derive(Debug, Default)]
+struct Active {
+    /// Kept open for as long as it is written.
+    file: Option<Arc<dyn DiskFile>>,
+    /// Offset and byte position of some of its batches, ascending.
+    places: Vec<(u64, u64)>,
+}
+
+impl Segment {
+    pub fn new(disk: Arc<dyn Disk>, path: PathBuf, header: SegmentHeader) -> Self {
+        Segment {
+            path,
+            header,
+            disk,
+            active: Mutex::default(),
+            sealed: OnceLock::new(),
+            footer: OnceLock::new(),
+            map: OnceLock::new(),
+        }
+    }
+
+    /// First offset of the segment.
+    pub fn base(&self) -> u64 {
+        self.header.base.raw()
+    }
+
+    /// What its end says of it, once it is sealed.
+    pub fn trailer(&self) -> Option<&Trailer> {
+        self.sealed.get()
+    }
+
+    /// Keeps the file open: it is the one that is written.
+    pub fn activate(&self, file: Arc<dyn DiskFile>) {
+        self.active().file = Some(file);
+    }
+
+    /// Takes note of a batch that was written.
+    pub fn wrote(&self, base: u64, at: u64) {
+        let mut active = self.active();
+        if active.places.last().is_none_or(|(_, last)| at >= last + PLACE_BYTES) {
+            active.places.push((base, at));
+        }
+    }
+
+    /// Takes note that its file has its trailer and will never change again.
+    pub fn seal(&self, trailer: Trailer) {
+        let _ = self.sealed.set(trailer);
+        *self.active() = Active::default();
+    }
+
+    fn active(&self) -> MutexGuard<'_, Active> {
+        // What is under the lock is changed in one step each: a panic elsewhere leaves nothing half done.
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its file, opened for this caller unless it is open anyway.
+    pub fn file(&self) -> io::Result<Arc<dyn DiskFile>> {
+        if let Some(file) = &self.active().file {
+            return Ok(Arc::clone(file));
+        }
+        self.disk.open(&self.path, Mode::Read)
+    }
+
+    fn source(&self, mode: ReadMode) -> io::Result<Bytesource> {
+        if self.trailer().is_none() || mode == ReadMode::Pread {
+            return Ok(Bytesource::File(self.file()?));
+        }
+        if let Some(map) = self.map.get() {
+            return Ok(Bytesource::Map(map.clone()));
+        }
+        let map = self.file()?.map()?;
+        Ok(Bytesource::Map(self.map.get_or_init(|| map).clone()))
+    }
+
+    /// Its indexes, once it is sealed. Read at the first call; mapped, they take no memory of their own.
+    pub fn footer(&self, mode: ReadMode) -> Result<Option<&Footer>, ScanError> {
+        let Some(trailer) = self.trailer() else { return Ok(None) };
+        if let Some(footer) = self.footer.get() {
+            return Ok(Some(footer));
+        }
+        let at = u64::from(trailer.footer_at);
+        let to = at + u64::from(trailer.footer_len);
+        let mut scan = Scan::new(self.source(mode)?, self.header, at, to, Some(trailer.end));
+        let bad = |error| ScanError::Batch { at, error };
+        let batch = scan.next()?.filter(|batch| batch.header.kind == Kind::Footer);
+        let batch = batch.ok_or(bad(BatchError::Corrupt("there is no footer where the trailer says")))?;
+        let payload = checked_body(&batch.header, batch.stored, self.header.salt).map_err(bad)?;
+        let payload = payload.slice(..batch.header.raw_len().min(payload.len()));
+        let footer = Footer::decode(payload, self.base()).map_err(bad)?;
+        Ok(Some(self.footer.get_or_init(|| footer)))
+    }
+
+    /// Where the batches of the segment end: its footer, or the end of its file.
+    pub fn batches_end(&self, file_len: u64) -> u64 {
+        self.trailer().map_or(file_len, |trailer| u64::from(trailer.footer_at))
+    }
+
+    /// A walk that starts at a batch at or before the one that holds an offset.
+    pub fn scan_from(&self, offset: u64, mode: ReadMode) -> Result<Scan, ScanError> {
+        let place = match self.footer(mode)? {
+            Some(footer) => footer.place_of(offset).map(|place| (place.base, place.at)),
+            None => self.place_of(offset),
+        };
+        let (base, at) = place.unwrap_or((self.base(), PAGE_BYTES as u64));
+        let source = self.source(mode)?;
+        let file_len = match &source {
+            Bytesource::Map(map) => map.len() as u64,
+            Bytesource::File(file) => file.len()?,
+        };
+        Ok(Scan::new(source, self.header, at, self.batches_end(file_len), Some(base)))
+    }
+
+    fn place_of(&self, offset: u64) -> Option<(u64, u64)> {
+        let active = self.active();
+        let behind = active.places.partition_point(|(base, _)| *base <= offset);
+        active.places.get(behind.checked_sub(1)?).copied()
+    }
+}
+
+/// Reads the header of a segment's file.
+pub(crate) fn read_header(file: &dyn DiskFile) -> Result<super::ReadHeader, ScanError> {
+    let mut page = vec![0; PAGE_BYTES];
+    let read = crate::disk::read_full_at(file, &mut page, 0)?;
+    page.truncate(read);
+    SegmentHeader::decode(&page).map_err(|error| ScanError::Batch { at: 0, error })
+}
+
+/// Reads the trailer of a segment's file, if it has a whole one.
+pub(crate) fn read_trailer(file: &dyn DiskFile, header: &SegmentHeader) -> io::Result<Option<Trailer>> {
+    let len = file.len()?;
+    let Some(at) = len.checked_sub(TRAILER_BYTES as u64).filter(|at| *at >= PAGE_BYTES as u64) else {
+        return Ok(None);
+    };
+    let mut bytes = [0; TRAILER_BYTES];
+    file.read_exact_at(&mut bytes, at)?;
+    let trailer = Trailer::decode(&bytes, header.salt, len);
+    Ok(trailer.filter(|trailer| trailer.base == header.base.raw()))
+}

@@ -1,0 +1,3 @@
+//! The log as a library: one file per behaviour.
+
+mod round_trip;

@@ -2,6 +2,8 @@
 //!
 //! The modules in reading order, which is the journey of an event.
 
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::indexing_slicing)]
+
 pub mod limits;
 
 mod event;

@@ -118,6 +118,7 @@ impl OpenBatch {
     }
 
     #[inline]
+    #[allow(clippy::indexing_slicing)] // one of three tables
     fn other(&mut self, table: Table, name: &str) -> u16 {
         let known = &mut self.known[table as usize];
         if let Some((_, index)) = known.iter().rev().take(16).find(|(known, _)| **known == *name) {
@@ -126,6 +127,7 @@ impl OpenBatch {
         self.other_slow(table, name)
     }
 
+    #[allow(clippy::indexing_slicing)] // one of three tables
     fn other_slow(&mut self, table: Table, name: &str) -> u16 {
         let known = &mut self.known[table as usize];
         if let Some((_, index)) = known.iter().find(|(known, _)| **known == *name) {

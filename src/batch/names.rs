@@ -59,6 +59,7 @@ impl NamesBuilder {
     }
 
     /// Adds a type, source or producer; returns its index.
+    #[allow(clippy::indexing_slicing)] // one of three tables
     pub fn other(&mut self, table: Table, name: &str) -> u16 {
         let out = &mut self.others[table as usize];
         put_varint(out, name.len() as u64);

@@ -164,7 +164,7 @@ impl FoundState {
             }
             (Kind::Events | Kind::System, Some(carry)) => {
                 let batch = batch.decode(header.salt)?;
-                self.streams.take_note(&batch);
+                self.streams.take_note(header.log_id, &batch);
                 for event in batch.events().filter(|event| event.is_system()) {
                     let record = CarriedRecord {
                         offset: event.offset().raw(),

@@ -1,7 +1,6 @@
 //! Where every append goes, decided under one short lock: expectations, offsets, versions, encoding, space.
 //! Nothing here waits for the disk, but for taking space and, when a segment is full, making the next file.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,10 +17,10 @@ use crate::disk::{DiskFile, Mode, is_full};
 use crate::event::{NewEvent, is_system};
 use crate::limits::{
     BATCH_BYTES_MAX, BATCH_BYTES_TARGET, BATCH_NAMES_MAX, CARRIED_STREAMS_MAX, IDLE_MARK_MS, OS_SYNC_BYTES,
-    PENDING_BYTES_MAX,
+    PENDING_BYTES_MAX, SEGMENT_STREAMS_MAX,
 };
-use crate::segment::{CarriedRecord, Carry, PAGE_BYTES, SegmentHeader};
-use crate::{Offset, TailEpoch};
+use crate::segment::{ByName, CarriedRecord, Carry, NameHash, PAGE_BYTES, SegmentHeader};
+use crate::{LogId, Offset, TailEpoch};
 
 /// Bytes kept free behind the batches of a segment, for the marks of a clean close.
 const SPARE_BYTES: u64 = 4 * HEADER_BYTES as u64;
@@ -89,13 +88,33 @@ pub(super) struct Plan {
 #[derive(Debug, Default)]
 struct LookedUp {
     rolls: u64,
-    streams: HashMap<String, Option<Last>>,
+    streams: ByName<Option<Last>>,
+}
+
+/// The hashes of an append's streams, made before any lock is taken.
+#[derive(Debug)]
+struct Names {
+    /// In the order in which its events take their offsets.
+    written: Vec<NameHash>,
+    /// In the order of its expectations.
+    expected: Vec<NameHash>,
+}
+
+impl Names {
+    fn of(log: LogId, append: &Append<'_>) -> Names {
+        let hash = |name: &str| NameHash::of(log, name.as_bytes());
+        Names {
+            written: append.all().map(|event| hash(&event.stream)).collect(),
+            expected: append.expectations.iter().map(|(stream, _)| hash(stream)).collect(),
+        }
+    }
 }
 
 impl Shared {
     /// Takes an append: checks it, gives it its place, encodes it.
     pub fn append(self: &Arc<Self>, append: &Append<'_>) -> Result<Receipt, AppendError> {
         let bytes = append.check()?;
+        let names = Names::of(self.id, append);
         let mut looked_up = LookedUp::default();
         loop {
             let mut plan = self.plan();
@@ -108,19 +127,18 @@ impl Shared {
             if looked_up.rolls != plan.rolls {
                 looked_up = LookedUp { rolls: plan.rolls, ..LookedUp::default() };
             }
-            let missing = plan.missing(append, &looked_up);
+            let missing = plan.missing(append, &names, &looked_up);
             if !missing.is_empty() {
                 let older = self.older(&plan);
                 drop(plan);
                 for name in missing {
-                    let last = older.last(name)?;
-                    looked_up.streams.insert(name.to_owned(), last);
+                    looked_up.streams.insert(name, older.last(name)?);
                 }
                 continue;
             }
-            plan.check_expectations(append, &looked_up)?;
+            plan.check_expectations(append, &names, &looked_up)?;
             let rolled = plan.make_room(self, bytes, append)?;
-            let appended = plan.encode(self, append, &looked_up);
+            let appended = plan.encode(self, append, &names, &looked_up);
             let wake = plan.note_unsynced(self, bytes);
             let help = rolled && plan.sealing.len() > TO_SEAL_MAX;
             drop(plan);
@@ -143,7 +161,6 @@ impl Shared {
 
     fn older(&self, plan: &Plan) -> Older {
         Older {
-            log: self.id,
             sealing: plan.sealing.iter().map(|(_, streams)| Arc::clone(streams)).collect(),
             segments: self.segments(),
             mode: self.options.reads,
@@ -162,40 +179,41 @@ impl Plan {
         self.header.number > 0
     }
 
-    /// The streams of an append whose last events are not known here.
-    fn missing<'a>(&self, append: &'a Append<'_>, looked_up: &LookedUp) -> Vec<&'a str> {
+    /// The users' streams of an append whose last events are not known here.
+    fn missing(&self, append: &Append<'_>, names: &Names, looked_up: &LookedUp) -> Vec<NameHash> {
         if !self.has_older() {
             return Vec::new();
         }
-        let expected = append.expectations.iter().map(|(stream, _)| stream.as_ref());
-        let written = append.events.iter().map(|event| event.stream.as_ref());
+        let written = append.events.iter().map(|event| &*event.stream).zip(&names.written);
+        let expected = append.expectations.iter().map(|(stream, _)| &**stream).zip(&names.expected);
         written
             .chain(expected)
-            .filter(|name| !is_system(name) && self.streams.find(name).is_none())
-            .filter(|name| !looked_up.streams.contains_key(*name))
+            .filter(|(name, hash)| !is_system(name) && !self.streams.contains(**hash))
+            .map(|(_, hash)| *hash)
+            .filter(|hash| !looked_up.streams.contains_key(hash))
             .collect()
     }
 
     /// The last event of a stream that the active map does not have.
-    fn older_last(&self, name: &str, looked_up: &LookedUp) -> Option<Last> {
+    fn older_last(&self, name: &str, hash: NameHash, looked_up: &LookedUp) -> Option<Last> {
         if is_system(name) {
             return self.carry.streams.get(name).map(|record| Last { version: record.version, offset: record.offset });
         }
         // What was the active map when the append was checked may have been rolled away since.
-        let rolled = self.sealing.last().and_then(|(_, streams)| streams.last(name));
-        rolled.or_else(|| looked_up.streams.get(name).copied().flatten())
+        let rolled = self.sealing.last().and_then(|(_, streams)| streams.last(hash));
+        rolled.or_else(|| looked_up.streams.get(&hash).copied().flatten())
     }
 
-    fn last(&self, name: &str, looked_up: &LookedUp) -> Option<Last> {
-        match self.streams.find(name).and_then(|index| self.streams.slot(index)) {
+    fn last(&self, name: &str, hash: NameHash, looked_up: &LookedUp) -> Option<Last> {
+        match self.streams.slot(hash) {
             Some(slot) => slot.last,
-            None => self.older_last(name, looked_up),
+            None => self.older_last(name, hash, looked_up),
         }
     }
 
-    fn check_expectations(&self, append: &Append<'_>, looked_up: &LookedUp) -> Result<(), AppendError> {
-        for (stream, expect) in &append.expectations {
-            let last = self.last(stream, looked_up).map(Last::typed);
+    fn check_expectations(&self, append: &Append<'_>, names: &Names, looked_up: &LookedUp) -> Result<(), AppendError> {
+        for ((stream, expect), hash) in append.expectations.iter().zip(&names.expected) {
+            let last = self.last(stream, *hash, looked_up).map(Last::typed);
             if !expect.holds(last) {
                 return Err(AppendError::WrongVersion {
                     stream: stream.clone().into_owned(),
@@ -225,7 +243,8 @@ impl Plan {
         let needed = (open + bytes) as u64 + SPARE_BYTES;
         let has_events = self.next > self.header.base.raw();
         let mut rolled = false;
-        if self.at + needed > u64::from(self.header.capacity) && has_events {
+        let full = self.at + needed > u64::from(self.header.capacity) || self.streams.len() >= SEGMENT_STREAMS_MAX;
+        if full && has_events {
             self.roll(shared, bytes as u64 + SPARE_BYTES + 2 * HEADER_BYTES as u64)?;
             rolled = true;
         }
@@ -299,7 +318,7 @@ impl Plan {
     }
 
     /// Puts the events of an append into the open batch. Cannot fail: all was checked, all room is taken.
-    fn encode(&mut self, shared: &Shared, append: &Append<'_>, looked_up: &LookedUp) -> Appended {
+    fn encode(&mut self, shared: &Shared, append: &Append<'_>, names: &Names, looked_up: &LookedUp) -> Appended {
         let first = self.next;
         self.recorded_us = shared.env.clock.now().as_micros().max(self.recorded_us);
         let mut batch = match self.open.take() {
@@ -317,8 +336,8 @@ impl Plan {
             1 => Versions::One(0),
             many => Versions::Many(Vec::with_capacity(many)),
         };
-        for event in append.all() {
-            let version = self.encode_event(&mut batch, event, looked_up);
+        for (event, name) in append.all().zip(&names.written) {
+            let version = self.encode_event(&mut batch, event, *name, looked_up);
             match &mut versions {
                 Versions::One(only) => *only = version,
                 Versions::Many(versions) => versions.push(version),
@@ -336,14 +355,19 @@ impl Plan {
     }
 
     #[inline]
-    fn encode_event(&mut self, batch: &mut OpenBatch, event: &NewEvent<'_>, looked_up: &LookedUp) -> u64 {
-        let index = match self.streams.find(&event.stream) {
-            Some(index) => index,
-            None => self.streams.add(&event.stream, self.older_last(&event.stream, looked_up)),
-        };
+    fn encode_event(
+        &mut self,
+        batch: &mut OpenBatch,
+        event: &NewEvent<'_>,
+        name: NameHash,
+        looked_up: &LookedUp,
+    ) -> u64 {
+        if !self.streams.contains(name) {
+            self.streams.add(name, self.older_last(&event.stream, name, looked_up));
+        }
         let offset = self.next;
         self.next += 1;
-        let Some(slot) = self.streams.slot_mut(index) else { return 0 };
+        let Some(slot) = self.streams.slot_mut(name) else { return 0 };
         let version = slot.next_version();
         let stream: StreamRef = match slot.in_batch(self.batch) {
             Some(stream) => stream,

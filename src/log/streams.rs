@@ -1,12 +1,11 @@
 //! What the writer knows of streams: those of the active segment in memory, older ones by the footers.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::error::ReadError;
 use super::read::read_error;
 use crate::batch::{Batch, StreamRef};
-use crate::segment::{NameHash, ReadMode, Segment};
+use crate::segment::{ByName, NameHash, ReadMode, Segment};
 use crate::{LogId, Offset, Version};
 
 /// The last event of a stream.
@@ -50,51 +49,49 @@ impl Slot {
 /// The streams with events in one segment.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
-    index: HashMap<Box<str>, u32>,
-    slots: Vec<Slot>,
+    slots: ByName<Slot>,
 }
 
 impl Streams {
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     #[inline]
-    pub fn find(&self, name: &str) -> Option<u32> {
-        self.index.get(name).copied()
+    pub fn contains(&self, name: NameHash) -> bool {
+        self.slots.contains_key(&name)
     }
 
     /// Adds a stream that is not there, with its last event before.
-    pub fn add(&mut self, name: &str, last: Option<Last>) -> u32 {
-        let index = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
-        self.slots.push(Slot { last, batch: 0, index: 0 });
-        self.index.insert(name.into(), index);
-        index
+    pub fn add(&mut self, name: NameHash, last: Option<Last>) {
+        self.slots.insert(name, Slot { last, batch: 0, index: 0 });
     }
 
     #[inline]
-    pub fn slot(&self, index: u32) -> Option<&Slot> {
-        self.slots.get(index as usize)
+    pub fn slot(&self, name: NameHash) -> Option<&Slot> {
+        self.slots.get(&name)
     }
 
     #[inline]
-    pub fn slot_mut(&mut self, index: u32) -> Option<&mut Slot> {
-        self.slots.get_mut(index as usize)
+    pub fn slot_mut(&mut self, name: NameHash) -> Option<&mut Slot> {
+        self.slots.get_mut(&name)
     }
 
-    pub fn last(&self, name: &str) -> Option<Last> {
-        self.find(name).and_then(|index| self.slot(index)).and_then(|slot| slot.last)
+    pub fn last(&self, name: NameHash) -> Option<Last> {
+        self.slot(name).and_then(|slot| slot.last)
     }
 
     /// Takes note of a batch that was read.
-    pub fn take_note(&mut self, batch: &Batch) {
+    pub fn take_note(&mut self, log: LogId, batch: &Batch) {
         let streams = &batch.names().streams;
-        let mut slots = vec![u32::MAX; streams.len()];
+        let mut lasts: Vec<Option<Last>> = vec![None; streams.len()];
         for (parts, stream, _) in batch.indexed() {
-            let Some(known) = slots.get_mut(stream) else { continue };
-            if *known == u32::MAX {
-                let name = std::str::from_utf8(batch.bytes_of(parts.stream)).unwrap_or_default();
-                *known = self.find(name).unwrap_or_else(|| self.add(name, None));
+            if let Some(last) = lasts.get_mut(stream) {
+                *last = Some(Last { version: parts.version, offset: parts.offset });
             }
-            if let Some(slot) = self.slot_mut(*known) {
-                slot.last = Some(Last { version: parts.version, offset: parts.offset });
-            }
+        }
+        for (stream, last) in streams.iter().zip(lasts).filter(|(_, last)| last.is_some()) {
+            self.add(NameHash::of(log, batch.bytes_of(stream.name)), last);
         }
     }
 }
@@ -102,7 +99,6 @@ impl Streams {
 /// The streams of all segments before the active one, as they were at one moment.
 #[derive(Debug, Clone)]
 pub(super) struct Older {
-    pub log: LogId,
     /// Segments without a footer yet, oldest first.
     pub sealing: Vec<Arc<Streams>>,
     /// All others among these, oldest first.
@@ -113,11 +109,10 @@ pub(super) struct Older {
 impl Older {
     /// The last event of a stream before the active segment. Costs a look into the filter of each segment
     /// from the newest to the one that has it.
-    pub fn last(&self, name: &str) -> Result<Option<Last>, ReadError> {
-        if let Some(last) = self.sealing.iter().rev().find_map(|streams| streams.last(name)) {
+    pub fn last(&self, hash: NameHash) -> Result<Option<Last>, ReadError> {
+        if let Some(last) = self.sealing.iter().rev().find_map(|streams| streams.last(hash)) {
             return Ok(Some(last));
         }
-        let hash = NameHash::of(self.log, name.as_bytes());
         for segment in self.segments.iter().rev() {
             let footer = segment.footer(self.mode).map_err(|error| read_error(segment, error, segment.base()))?;
             if let Some(entry) = footer.and_then(|footer| footer.stream(hash)) {

@@ -23,11 +23,10 @@
 //! is the log's own. A hash is SipHash-1-3-128 of the name under the log's id.
 
 use std::collections::BTreeMap;
-use std::hash::Hasher;
 
 use bytes::Bytes;
-use siphasher::sip128::{Hasher128, SipHasher13};
 
+use super::name_hash::{ByName, NameHash};
 use crate::LogId;
 use crate::batch::{Batch, BatchError, Input, put_varint};
 use crate::limits::NAME_BYTES_MAX;
@@ -46,19 +45,6 @@ const SYSTEM_BIT: u32 = 1 << 30;
 /// Bits set for one hash, and hashes that share a block: about 1 false answer in 100.
 const FILTER_BITS: u32 = 6;
 const FILTER_HASHES_A_BLOCK: usize = 48;
-
-/// Hash of a stream's name; equal in all segments of one log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct NameHash(pub u128);
-
-impl NameHash {
-    pub fn of(log: LogId, name: &[u8]) -> Self {
-        let key = log.raw().to_le_bytes();
-        let mut hasher = SipHasher13::new_with_key(&key);
-        hasher.write(name);
-        NameHash(hasher.finish128().as_u128())
-    }
-}
 
 /// Where a batch stands, and what lies before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,14 +69,22 @@ pub(crate) struct StreamEntry {
     batches: u32,
 }
 
-/// One stream in one batch.
+/// A stream while its segment goes by.
 #[derive(Debug, Clone, Copy)]
-struct Hit {
-    hash: NameHash,
-    at64: u32,
-    last_rel: u32,
+struct Seen {
     last_version: u64,
+    last_rel: u32,
+    /// The batches that hold it: index of the last one in the links, and how many there are.
+    link: u32,
+    batches: u32,
     system: bool,
+}
+
+/// One batch of a stream, and the link to the one before; its own index where there is none.
+#[derive(Debug, Clone, Copy)]
+struct Link {
+    at64: u32,
+    before: u32,
 }
 
 /// Gathers what a footer says while the batches of its segment go by, in order.
@@ -101,7 +95,8 @@ pub(crate) struct FooterBuilder {
     places: Vec<Place>,
     next_place_at: u64,
     time_max_us: i64,
-    hits: Vec<Hit>,
+    streams: ByName<Seen>,
+    links: Vec<Link>,
     types: BTreeMap<Box<[u8]>, u64>,
     types_complete: bool,
     pub user_events: u64,
@@ -117,7 +112,8 @@ impl FooterBuilder {
             places: Vec::new(),
             next_place_at: 0,
             time_max_us: i64::MIN,
-            hits: Vec::new(),
+            streams: ByName::default(),
+            links: Vec::new(),
             types: BTreeMap::new(),
             types_complete: true,
             user_events: 0,
@@ -155,12 +151,16 @@ impl FooterBuilder {
         for (name, count) in names.types.iter().zip(types).filter(|(_, count)| *count > 0) {
             self.count_type(batch.bytes_of(*name), count);
         }
-        let at64 = u32::try_from(at / 64).unwrap_or(u32::MAX);
+        let at64 = count32(usize::try_from(at / 64).unwrap_or(usize::MAX));
         for (stream, (last_version, last_offset)) in names.streams.iter().zip(last) {
             let name = batch.bytes_of(stream.name);
             let last_rel = u32::try_from(last_offset.saturating_sub(self.base)).unwrap_or(u32::MAX);
-            let hash = NameHash::of(self.log, name);
-            self.hits.push(Hit { hash, at64, last_rel, last_version, system: name.first() == Some(&b'$') });
+            let link = count32(self.links.len());
+            let system = name.first() == Some(&b'$');
+            let seen = Seen { last_version, last_rel, link, batches: 0, system };
+            let stream = self.streams.entry(NameHash::of(self.log, name)).or_insert(seen);
+            self.links.push(Link { at64, before: stream.link });
+            *stream = Seen { batches: stream.batches + 1, ..seen };
         }
     }
 
@@ -180,31 +180,45 @@ impl FooterBuilder {
         }
     }
 
+    /// Byte positions / 64 of a stream's batches, ascending.
+    fn batches_of(&self, stream: &Seen) -> Vec<u32> {
+        let mut batches = Vec::with_capacity(stream.batches as usize);
+        let mut link = stream.link;
+        while let Some(found) = self.links.get(link as usize) {
+            batches.push(found.at64);
+            if found.before == link {
+                break;
+            }
+            link = found.before;
+        }
+        batches.reverse();
+        batches
+    }
+
     /// The payload of the footer batch.
-    pub fn encode(mut self) -> Vec<u8> {
-        self.hits.sort_unstable_by_key(|hit| (hit.hash, hit.at64));
-        let streams = self.hits.chunk_by(|a, b| a.hash == b.hash);
-        let stream_count = streams.clone().count();
+    pub fn encode(self) -> Vec<u8> {
+        let mut streams: Vec<(&NameHash, &Seen)> = self.streams.iter().collect();
+        streams.sort_unstable_by_key(|(hash, _)| **hash);
+        let stream_count = streams.len();
         let blocks = stream_count.div_ceil(FILTER_HASHES_A_BLOCK);
         let mut map = Vec::with_capacity(stream_count * STREAM_ENTRY);
         let mut postings: Vec<u32> = Vec::new();
         let mut filter = vec![0; blocks * FILTER_BLOCK];
-        for hits in streams {
-            let (Some(first), Some(last)) = (hits.first(), hits.last()) else { continue };
-            let place = match hits {
-                [only] => only.at64,
+        for (hash, stream) in streams {
+            let place = match self.batches_of(stream).as_slice() {
+                [only] => *only,
                 many => {
                     let index = count32(postings.len());
                     postings.push(count32(many.len()));
-                    postings.extend(many.iter().map(|hit| hit.at64));
+                    postings.extend(many);
                     index | HEAP_BIT
                 }
             };
-            map.extend(first.hash.0.to_le_bytes());
-            map.extend(last.last_version.to_le_bytes());
-            map.extend(last.last_rel.to_le_bytes());
-            map.extend((place | if first.system { SYSTEM_BIT } else { 0 }).to_le_bytes());
-            for (byte, bit) in filter_bits(first.hash, blocks) {
+            map.extend(hash.0.to_le_bytes());
+            map.extend(stream.last_version.to_le_bytes());
+            map.extend(stream.last_rel.to_le_bytes());
+            map.extend((place | if stream.system { SYSTEM_BIT } else { 0 }).to_le_bytes());
+            for (byte, bit) in filter_bits(*hash, blocks) {
                 if let Some(byte) = filter.get_mut(byte) {
                     *byte |= bit;
                 }
@@ -245,8 +259,7 @@ fn count32(count: usize) -> u32 {
 
 /// The bits of a hash in a filter, as (byte, mask).
 fn filter_bits(hash: NameHash, blocks: usize) -> impl Iterator<Item = (usize, u8)> {
-    let low = u64::try_from(hash.0 & u128::from(u64::MAX)).unwrap_or_default();
-    let high = u64::try_from(hash.0 >> 64).unwrap_or_default();
+    let (low, high) = hash.halves();
     let block = usize::try_from((u128::from(low) * blocks as u128) >> 64).unwrap_or_default();
     (0..FILTER_BITS).map(move |n| {
         let bit = usize::try_from((high >> (9 * n)) & 511).unwrap_or_default();

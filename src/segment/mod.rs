@@ -9,6 +9,7 @@ mod carry;
 mod file;
 mod footer;
 mod header;
+mod name_hash;
 mod recover;
 mod scan;
 mod seal;
@@ -18,8 +19,9 @@ pub use file::ReadMode;
 
 pub(crate) use carry::{CarriedRecord, Carry};
 pub(crate) use file::{Segment, read_header, read_trailer};
-pub(crate) use footer::{Footer, FooterBuilder, NameHash};
+pub(crate) use footer::{Footer, FooterBuilder};
 pub(crate) use header::{PAGE_BYTES, ReadHeader, SegmentHeader};
+pub(crate) use name_hash::{ByName, NameHash};
 pub(crate) use recover::{Evidence, Tail, Verdict, next_good, recover};
 pub(crate) use scan::{Bytesource, RawBatch, Scan, ScanError};
 pub(crate) use seal::{Contents, seal, write_end};

@@ -55,14 +55,15 @@ impl Listing {
 
 /// What the file `LOCK` says; `None` when it says nothing, or nothing whole.
 pub(super) fn lock_record(file: &dyn DiskFile) -> io::Result<Option<LockRecord>> {
-    // It may be overwritten while it is read.
-    for _ in 0..3 {
+    // It may be overwritten while it is read; that takes less than a microsecond.
+    for _ in 0..16 {
         let mut bytes = [0; LOCK_BYTES];
         let read = read_full_at(file, &mut bytes, 0)?;
         let record = LockRecord::decode(bytes.get(..read).unwrap_or_default());
         if record.is_some() || read == 0 {
             return Ok(record);
         }
+        std::thread::yield_now();
     }
     Ok(None)
 }

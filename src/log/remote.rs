@@ -14,9 +14,8 @@ use super::lock::LockRecord;
 use super::read::View;
 use super::shared::lock;
 use super::stat::Writer;
-use crate::batch::BatchError;
 use crate::disk::{DiskFile, Env, Mode};
-use crate::segment::{ReadMode, ScanError, Segment, read_trailer};
+use crate::segment::{Evidence, ReadMode, Segment, Verdict, read_trailer, recover};
 use crate::{LogId, Offset};
 
 #[derive(Debug)]
@@ -34,6 +33,9 @@ struct Known {
     segments: Arc<Vec<Arc<Segment>>>,
     /// The durable end never goes back, whatever a torn record says.
     end: u64,
+    /// Where the batches of the last segment end, where `LOCK` does not say it; found once, because then
+    /// nobody writes.
+    found_end: Option<u64>,
 }
 
 impl Remote {
@@ -48,14 +50,16 @@ impl Remote {
     /// What can be read now.
     pub fn view(&self) -> Result<View, ReadError> {
         let mut known = lock(&self.known);
-        let record = known.record(&self.dir, &self.env)?.filter(|record| self.is_of_now(record));
+        let written = known.record(&self.dir, &self.env)?;
+        let record = written.filter(|record| self.is_of_now(record));
         // In this order: all events up to the end are in the segments seen after it.
-        if known.segments.last().map(|last| last.base()) != record.map(|record| record.segment) {
+        let last = known.segments.last().map(|last| last.base());
+        if (record.is_some() || known.found_end.is_none()) && last != record.map(|record| record.segment) {
             known.list(&self.dir, &self.env).map_err(as_read_error)?;
         }
         let end = match record {
             Some(record) => record.durable_end,
-            None => known.valid_end()?,
+            None => known.batches_end(written)?,
         };
         known.end = known.end.max(end);
         let segments = Arc::clone(&known.segments);
@@ -142,23 +146,32 @@ impl Known {
             segments.push(segment);
         }
         self.segments = Arc::new(segments);
+        self.found_end = None;
         Ok(())
     }
 
-    /// Where the good batches of the last segment end.
-    fn valid_end(&self) -> Result<u64, ReadError> {
+    /// Where the batches of the last segment end, as far as its own bytes and an older record say. Reading
+    /// goes as far as events are known to have been durable, so that it comes upon what is damaged.
+    fn batches_end(&mut self, older: Option<LockRecord>) -> Result<u64, ReadError> {
+        if let Some(end) = self.found_end {
+            return Ok(end);
+        }
         let Some(last) = self.segments.last() else { return Ok(0) };
         let base = last.base();
-        let mut scan =
-            last.scan_from(base, ReadMode::Pread).map_err(|error| super::read::read_error(last, error, base))?;
-        loop {
-            match scan.next() {
-                Ok(Some(_)) => {}
-                Ok(None) | Err(ScanError::Batch { error: BatchError::Corrupt(_), .. }) => {
-                    return Ok(scan.next_offset().unwrap_or(base));
-                }
-                Err(error) => return Err(super::read::read_error(last, error, base)),
-            }
-        }
+        let failed = |error| super::read::read_error(last, error, base);
+        let file = last.file().map_err(|error| failed(error.into()))?;
+        let older = older.filter(|record| record.segment == base);
+        let evidence = Evidence {
+            boot_changed: true,
+            durable_end: older.map_or(0, |record| record.durable_end),
+            durable_at: older.map_or(0, |record| record.durable_at.into()),
+        };
+        let tail = recover(&file, &last.header, evidence, |_| Ok(())).map_err(failed)?;
+        let end = match tail.verdict {
+            Verdict::Clean | Verdict::Torn { .. } => tail.end,
+            Verdict::Damaged { end, .. } => end,
+        };
+        self.found_end = Some(end);
+        Ok(end)
     }
 }

@@ -17,7 +17,7 @@ pub struct Batch {
     body: Bytes,
     names: Names,
     appends: Vec<AppendEntry>,
-    #[allow(dead_code)] // shown by `annals dump`
+    #[cfg_attr(not(feature = "cli"), allow(dead_code))] // shown by `annals dump`
     producers: Vec<ProducerEntry>,
     /// Offsets outside are not handed out: the reader asked for a range.
     range: (u64, u64),
@@ -71,12 +71,12 @@ impl Batch {
         &self.names
     }
 
-    #[allow(dead_code)] // shown by `annals dump`
+    #[cfg_attr(not(feature = "cli"), allow(dead_code))] // shown by `annals dump`
     pub(crate) fn appends(&self) -> &[AppendEntry] {
         &self.appends
     }
 
-    #[allow(dead_code)] // shown by `annals dump`
+    #[cfg_attr(not(feature = "cli"), allow(dead_code))] // shown by `annals dump`
     pub(crate) fn producers(&self) -> &[ProducerEntry] {
         &self.producers
     }

@@ -18,7 +18,7 @@ pub(crate) struct StreamName {
     /// Version of its first event in the batch.
     pub version: u64,
     /// Offset of its last event before the batch.
-    #[allow(dead_code)] // shown by `annals dump`
+    #[cfg_attr(not(feature = "cli"), allow(dead_code))] // shown by `annals dump`
     pub previous: Option<u64>,
 }
 

@@ -25,6 +25,12 @@ impl LogArg {
         &self.log
     }
 
+    /// Where the log is, for what is not opened as a log.
+    pub(super) fn directory(&self) -> Result<&Path, Failure> {
+        here(&self.log)?;
+        Ok(&self.log)
+    }
+
     pub(super) fn reader(&self) -> Result<LogReader, Failure> {
         open_reader(&self.log)
     }
@@ -67,6 +73,14 @@ pub(super) fn open_reader(log: &Path) -> Result<LogReader, Failure> {
 pub(super) fn open_writer(log: &Path) -> Result<Log, Failure> {
     here(log)?;
     Ok(Log::open(log)?)
+}
+
+/// Bytes that the segments of a log take, for showing progress: what cannot be seen counts as nothing.
+pub(super) fn segment_bytes(log: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(log) else { return 0 };
+    let is_segment = |path: &Path| path.extension().is_some_and(|extension| extension == "seg");
+    let segments = entries.flatten().filter(|entry| is_segment(&entry.path()));
+    segments.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
 }
 
 /// Refuses addresses: a directory of that name would surprise.

@@ -1,15 +1,111 @@
-//! `annals verify`.
+//! `annals verify`: every byte of a log, read and checked.
+
+use std::borrow::Cow;
 
 use clap::Args;
+use indicatif::{HumanBytes, HumanCount};
+use serde::Serialize;
+
+use crate::{Damage, VerifyReport};
 
 use super::failure::{Exit, Failure};
+use super::output::{Out, Style, note, one_line};
+use super::progress::Bar;
+use super::target::{LogArg, segment_bytes};
 
-/// Not yet.
+/// Read every byte of a log and check it; changes nothing. Exit code 0 when it is sound, 1 when it is damaged
 #[derive(Debug, Args)]
-pub(super) struct VerifyArgs {}
+pub(super) struct VerifyArgs {
+    #[command(flatten)]
+    log: LogArg,
+}
 
 impl VerifyArgs {
-    pub(super) fn run(self, _json: bool) -> Result<Exit, Failure> {
-        Err(Failure::usage("not yet"))
+    pub(super) fn run(self, json: bool) -> Result<Exit, Failure> {
+        let path = self.log.directory()?;
+        let bar = Bar::bytes("verify", segment_bytes(path));
+        let report = crate::verify(path, &mut |done, _| bar.set(done));
+        bar.finish();
+        let report = report?;
+        let mut out = Out::stdout();
+        if json {
+            let line = serde_json::to_string(&ReportLine::of(&report));
+            out.line(line.map_err(|error| Failure::io("cannot write JSON", &error.into()))?)?;
+        } else {
+            report.notes.iter().for_each(note);
+            text(&report, &mut out)?;
+        }
+        out.flush()?;
+        Ok(if report.is_sound() { Exit::Done } else { Exit::No })
+    }
+}
+
+/// The answer for scripts. Keys are only ever added.
+#[derive(Debug, Serialize)]
+struct ReportLine<'r> {
+    sound: bool,
+    log_id: Option<String>,
+    files: u64,
+    bytes: u64,
+    batches: u64,
+    events: u64,
+    damage: Vec<DamageLine<'r>>,
+    notes: &'r [String],
+}
+
+#[derive(Debug, Serialize)]
+struct DamageLine<'r> {
+    file: Cow<'r, str>,
+    byte: u64,
+    /// The first offset that is affected, and the one after the last; equal when none is.
+    first: u64,
+    end: u64,
+    what: &'r str,
+}
+
+impl<'r> ReportLine<'r> {
+    fn of(report: &'r VerifyReport) -> Self {
+        let damage = |damage: &'r Damage| DamageLine {
+            file: damage.file.to_string_lossy(),
+            byte: damage.at,
+            first: damage.first.raw(),
+            end: damage.end.raw(),
+            what: &damage.what,
+        };
+        ReportLine {
+            sound: report.is_sound(),
+            log_id: report.log_id.map(|id| id.to_string()),
+            files: report.files,
+            bytes: report.bytes,
+            batches: report.batches,
+            events: report.events,
+            damage: report.damage.iter().map(damage).collect(),
+            notes: &report.notes,
+        }
+    }
+}
+
+fn text(report: &VerifyReport, out: &mut Out) -> Result<(), Failure> {
+    let (good, bad, plain) = (out.style(Style::Good), out.style(Style::Bad), out.style(Style::Plain));
+    for damage in &report.damage {
+        let events = match damage.end.raw() - damage.first.raw() {
+            0 => "no event".to_owned(),
+            1 => format!("offset {}", damage.first),
+            n => format!("offsets {} to {} (exclusive), {} events", damage.first, damage.end, HumanCount(n)),
+        };
+        let (file, what) = (damage.file.to_string_lossy(), one_line(&damage.what));
+        out.line(format_args!("{bad}damage{plain}  {}  byte {}  {events}  {what}", one_line(&file), damage.at))?;
+    }
+    let seen = format!(
+        "{} good events in {} batches; {} read in {} files",
+        HumanCount(report.events),
+        HumanCount(report.batches),
+        HumanBytes(report.bytes),
+        report.files
+    );
+    match report.damage.len() {
+        0 => out.line(format_args!("{good}sound{plain}  {seen}")),
+        1 => out.line(format_args!("{bad}damaged{plain} in 1 place  {seen}")),
+        places => out.line(format_args!("{bad}damaged{plain} in {places} places  {seen}")),
     }
 }

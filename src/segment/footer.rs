@@ -336,6 +336,12 @@ impl Footer {
         Some(Place { base, at: u64::from(at64) * 64, recorded_us: input.i64()?, time_max_us: input.i64()? })
     }
 
+    /// All indexed batches, in order.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code))] // shown by `annals dump`
+    pub fn places(&self) -> impl Iterator<Item = Place> + '_ {
+        (0..self.places).map_while(|index| self.place(index))
+    }
+
     /// The last indexed batch that starts at or before an offset: a walk from there finds it.
     pub fn place_of(&self, offset: u64) -> Option<Place> {
         let (mut low, mut high) = (0, self.places);
@@ -385,7 +391,7 @@ impl Footer {
     }
 
     /// Byte positions of the batches that hold a stream, ascending.
-    #[allow(dead_code)] // shown by `annals dump`
+    #[cfg_attr(not(feature = "cli"), allow(dead_code))] // shown by `annals dump`
     pub fn batches_of(&self, stream: &StreamEntry) -> Vec<u64> {
         let place = stream.batches & !SYSTEM_BIT;
         if place & HEAP_BIT == 0 {

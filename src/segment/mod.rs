@@ -22,6 +22,8 @@ pub(crate) use file::{Segment, read_header, read_trailer};
 pub(crate) use footer::{Footer, FooterBuilder};
 pub(crate) use header::{PAGE_BYTES, ReadHeader, SegmentHeader};
 pub(crate) use name_hash::{ByName, NameHash};
+#[cfg(feature = "cli")]
+pub(crate) use recover::last_nonzero;
 pub(crate) use recover::{Evidence, Tail, Verdict, next_good, recover};
 pub(crate) use scan::{Bytesource, RawBatch, Scan, ScanError};
 pub(crate) use seal::{Contents, seal, write_end};

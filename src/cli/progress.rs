@@ -1,15 +1,42 @@
-//! How far a long verb has come, on stderr, for a person who waits.
+//! The progress bar: on stderr, only where a person looks at it, gone when the work is done.
 
-/// A bar over bytes.
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// How far a verb is, in bytes. Draws nothing where stderr is no terminal.
 #[derive(Debug)]
-pub(super) struct Bar;
+pub(super) struct Progress {
+    bar: ProgressBar,
+}
 
-impl Bar {
-    pub(super) fn bytes(_what: &str, _total: u64) -> Bar {
-        Bar
+impl Progress {
+    /// A bar for a work of so many bytes; without them, a count.
+    pub(super) fn of_bytes(what: &'static str, bytes: Option<u64>) -> Self {
+        let target = ProgressDrawTarget::stderr();
+        let (bar, template) = match bytes {
+            Some(bytes) => (
+                ProgressBar::with_draw_target(Some(bytes), target),
+                "{msg} [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec} eta {eta}",
+            ),
+            None => (ProgressBar::with_draw_target(None, target), "{msg} {spinner} {bytes} {bytes_per_sec}"),
+        };
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        Progress { bar: bar.with_style(style.progress_chars("=> ")).with_message(what) }
     }
 
-    pub(super) fn set(&self, _done: u64) {}
+    /// So many bytes are done.
+    pub(super) fn at(&self, bytes: u64) {
+        self.bar.set_position(bytes);
+    }
 
-    pub(super) fn finish(self) {}
+    /// What verifying tells: bytes done, bytes there are.
+    pub(super) fn at_of(&self, done: u64, all: u64) {
+        self.bar.set_length(all);
+        self.bar.set_position(done);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
 }

@@ -45,6 +45,28 @@ pub(super) fn log_and(
     tell_apart(first, second, std::env::var_os(LOG_VARIABLE), what)
 }
 
+/// The same where the second argument may be missing.
+pub(super) fn log_and_maybe(
+    first: Option<OsString>,
+    second: Option<OsString>,
+    what: &str,
+) -> Result<(PathBuf, Option<OsString>), Failure> {
+    tell_apart_maybe(first, second, std::env::var_os(LOG_VARIABLE), what)
+}
+
+fn tell_apart_maybe(
+    first: Option<OsString>,
+    second: Option<OsString>,
+    variable: Option<OsString>,
+    what: &str,
+) -> Result<(PathBuf, Option<OsString>), Failure> {
+    match (first, second, variable.filter(|log| !log.is_empty())) {
+        (None, None, Some(log)) => Ok((log.into(), None)),
+        (Some(log), None, None) => Ok((log.into(), None)),
+        (first, second, variable) => tell_apart(first, second, variable, what).map(|(log, second)| (log, Some(second))),
+    }
+}
+
 fn tell_apart(
     first: Option<OsString>,
     second: Option<OsString>,
@@ -124,6 +146,17 @@ mod tests {
         assert_eq!(apart(os("log"), None, None), None);
         assert_eq!(apart(os("log"), None, os("")), None);
         assert_eq!(apart(None, None, os("log")), None);
+    }
+
+    #[test]
+    fn a_second_argument_that_may_be_missing_is_still_the_second_one() {
+        let apart = |first, second, variable| tell_apart_maybe(first, second, variable, "FILE").ok();
+        let both = |log: &str, second: Option<&str>| Some((PathBuf::from(log), second.map(OsString::from)));
+        assert_eq!(apart(os("log"), os("file"), os("other")), both("log", Some("file")));
+        assert_eq!(apart(os("log"), None, None), both("log", None));
+        assert_eq!(apart(os("file"), None, os("log")), both("log", Some("file")));
+        assert_eq!(apart(None, None, os("log")), both("log", None));
+        assert_eq!(apart(None, None, None), None);
     }
 
     #[test]

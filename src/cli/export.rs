@@ -8,7 +8,7 @@ use super::envelope;
 use super::failure::{Exit, Failure};
 use super::output::{Out, json_for_terminal, note};
 use super::position::RangeArgs;
-use super::progress::Bar;
+use super::progress::Progress;
 use super::target::{LogArg, segment_bytes};
 
 /// Write the users' events to stdout as JSON, one a line, for `annals import --format envelope`
@@ -27,7 +27,7 @@ impl ExportArgs {
         let mut out = Out::stdout();
         // On one terminal lines and bar would get into each other's way.
         let progress =
-            (!out.is_terminal()).then(|| Progress::new(segment_bytes(reader.path()), range.from.raw(), range.to.raw()));
+            (!out.is_terminal()).then(|| Share::new(segment_bytes(reader.path()), range.from.raw(), range.to.raw()));
         let mut line = Vec::new();
         let mut events = 0u64;
         for batch in reader.batches(range.from..range.to).matching(Filter::new()) {
@@ -48,9 +48,7 @@ impl ExportArgs {
             }
         }
         out.flush()?;
-        if let Some(progress) = progress {
-            progress.bar.finish();
-        }
+        drop(progress);
         note(format_args!(
             "exported {events} events, from offset {} to {} (exclusive), of {}",
             range.from,
@@ -62,21 +60,21 @@ impl ExportArgs {
 }
 
 /// A bar over the bytes that the events take on disk, as if all took the same.
-struct Progress {
-    bar: Bar,
+struct Share {
+    bar: Progress,
     bytes: u64,
     from: u64,
     to: u64,
 }
 
-impl Progress {
+impl Share {
     fn new(bytes: u64, from: u64, to: u64) -> Self {
-        Progress { bar: Bar::bytes("export", bytes), bytes, from, to }
+        Share { bar: Progress::of_bytes("exporting", Some(bytes)), bytes, from, to }
     }
 
     fn at(&self, offset: u64) {
         let share = u128::from(self.bytes) * u128::from(offset.saturating_sub(self.from))
             / u128::from(self.to.saturating_sub(self.from).max(1));
-        self.bar.set(u64::try_from(share).unwrap_or(self.bytes));
+        self.bar.at(u64::try_from(share).unwrap_or(self.bytes));
     }
 }

@@ -10,8 +10,8 @@ use crate::{Damage, VerifyReport};
 
 use super::failure::{Exit, Failure};
 use super::output::{Out, Style, note, one_line};
-use super::progress::Bar;
-use super::target::{LogArg, segment_bytes};
+use super::progress::Progress;
+use super::target::LogArg;
 
 /// Read every byte of a log and check it; changes nothing. Exit code 0 when it is sound, 1 when it is damaged
 #[derive(Debug, Args)]
@@ -23,9 +23,9 @@ pub(super) struct VerifyArgs {
 impl VerifyArgs {
     pub(super) fn run(self, json: bool) -> Result<Exit, Failure> {
         let path = self.log.directory()?;
-        let bar = Bar::bytes("verify", segment_bytes(path));
-        let report = crate::verify(path, &mut |done, _| bar.set(done));
-        bar.finish();
+        let progress = Progress::of_bytes("verifying", None);
+        let report = crate::verify(path, &mut |done, all| progress.at_of(done, all));
+        drop(progress);
         let report = report?;
         let mut out = Out::stdout();
         if json {

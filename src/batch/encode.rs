@@ -3,7 +3,7 @@
 use super::names::{NamesBuilder, Table};
 use super::record::{self, NO_SOURCE, NameIndexes};
 use super::{AppendEntry, BATCH_ALIGN, Codec, HEADER_BYTES, Header, Kind, ProducerEntry, Salt, aligned, appends};
-use crate::event::NewEvent;
+use crate::event::{NewEvent, is_system};
 
 /// Where a stream's next event goes: handed in by whoever knows the log's streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,8 +111,11 @@ impl OpenBatch {
         let event_type = self.other(Table::Types, &event.event_type);
         let source = event.source.as_deref().map_or(NO_SOURCE, |source| self.other(Table::Sources, source));
         let time = event.time.map_or(self.recorded_last_us, crate::Timestamp::as_micros);
-        self.time_min_us = self.time_min_us.min(time);
-        self.time_max_us = self.time_max_us.max(time);
+        // The log's own events happen when they are recorded: among imported history they would hide its times.
+        if !is_system(&event.stream) {
+            self.time_min_us = self.time_min_us.min(time);
+            self.time_max_us = self.time_max_us.max(time);
+        }
         record::put(&mut self.bytes, event, NameIndexes { stream: stream.index, event_type, source });
         self.record_count += 1;
     }

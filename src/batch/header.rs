@@ -23,8 +23,8 @@
 //! | 72 |     4 | appends_len     | bytes of the appends table behind the names                                 |
 //! | 76 |     2 | incompatible    | feature bits; an unknown one refuses to be read                             |
 //! | 78 |     2 | compatible      | feature bits; an unknown one is passed over                                 |
-//! | 80 |     8 | time_min_us     | smallest event time in the batch                                            |
-//! | 88 |     8 | time_max_us     | largest event time in the batch                                             |
+//! | 80 |     8 | time_min_us     | smallest time of a user's event; above time_max_us when there is none       |
+//! | 88 |     8 | time_max_us     | largest time of a user's event                                              |
 //! | 96 |    32 | chain           | reserved for a hash over the history; zero                                  |
 
 use crc32fast::Hasher;

@@ -40,9 +40,9 @@ pub struct Stat {
     pub first_recorded: Option<Timestamp>,
     /// When the last event was recorded.
     pub last_recorded: Option<Timestamp>,
-    /// The earliest time of an event.
+    /// The earliest time of a user's event.
     pub first_time: Option<Timestamp>,
-    /// The latest time of an event.
+    /// The latest time of a user's event.
     pub last_time: Option<Timestamp>,
     /// How often a torn tail was cut.
     pub tail_epoch: TailEpoch,
@@ -132,6 +132,10 @@ impl Stat {
             let trailer = &summary.trailer;
             self.first_recorded = self.first_recorded.or(Some(at(trailer.recorded_first_us)));
             self.last_recorded = Some(at(trailer.recorded_last_us));
+        }
+        if summary.trailer.user_events > 0 {
+            let at = Timestamp::from_micros;
+            let trailer = &summary.trailer;
             self.first_time = self.first_time.into_iter().chain([at(trailer.time_min_us)]).min();
             self.last_time = self.last_time.into_iter().chain([at(trailer.time_max_us)]).max();
         }

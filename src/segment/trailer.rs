@@ -13,8 +13,8 @@
 //! |  56 |     8 | data_bytes     | bytes of the users' data                                         |
 //! |  64 |     8 | recorded_first | µs since 1970, of the first batch of events; 0 when there is none |
 //! |  72 |     8 | recorded_last  | µs since 1970, of the last append; 0 when there is none          |
-//! |  80 |     8 | time_min       | smallest event time; greater than time_max when there is none    |
-//! |  88 |     8 | time_max       | largest event time                                               |
+//! |  80 |     8 | time_min       | smallest time of a user's event; above time_max when none        |
+//! |  88 |     8 | time_max       | largest time of a user's event                                   |
 //! |  96 |     4 | last_body_crc  | body_crc of the last batch before the footer                     |
 //! | 100 |     4 | last_len       | whole length of that batch                                       |
 //! | 104 |     4 | tail_epoch     | of the log when it was sealed                                    |

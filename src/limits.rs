@@ -32,9 +32,9 @@ pub const SEGMENT_BYTES_FIRST: u32 = 256 * 1024;
 /// Largest size of a segment's batches, in bytes, unless a lower one is asked for when opening.
 pub const SEGMENT_BYTES_MAX: u32 = 128 * 1024 * 1024;
 
-/// A segment ends early when it holds this many streams: what is kept in memory of the streams of the active
-/// segment stays below some 20 MB.
-pub const SEGMENT_STREAMS_MAX: usize = 256 * 1024;
+/// A segment ends early when it holds this many streams: so what is kept in memory of a segment's streams, until
+/// it has its indexes, is bounded by some 13 MB.
+pub const SEGMENT_STREAMS_MAX: usize = 128 * 1024;
 
 /// Most sources and handlers whose last record is carried from segment to segment.
 pub const CARRIED_STREAMS_MAX: usize = 4096;

@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::indexing_slicing)] // a program for people, not part of the log
 
+mod command;
 mod floors;
 mod machine;
 mod report;
@@ -36,13 +37,14 @@ fn main() {
         data: (0..DATA_BYTES).map(|n| b'a' + (n % 26) as u8).collect(),
     };
     println!("{}", machine::line(&bench.dir));
-    let all: [(&str, Run); 6] = [
+    let all: [(&str, Run); 7] = [
         ("append", Bench::append),
         ("durable", Bench::durable),
         ("writers", Bench::writers),
         ("receipts", Bench::receipts),
         ("replay", Bench::replay),
         ("streams", Bench::streams),
+        ("command", Bench::command),
     ];
     for (name, run) in all {
         if wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str())) {
@@ -57,6 +59,7 @@ impl Bench {
     fn fresh(&self, name: &str) -> PathBuf {
         let dir = self.dir.join(name);
         let _ = std::fs::remove_dir_all(&dir);
+        let _ = std::fs::remove_file(&dir);
         std::fs::create_dir_all(&self.dir).unwrap();
         dir
     }
@@ -209,6 +212,30 @@ impl Bench {
             let rate = EVENTS as f64 / start.elapsed().as_secs_f64();
             log.close().unwrap();
             report::result(&format!("append over {streams} streams, Os"), rate, "events/s", f64::NAN);
+        }
+    }
+
+    /// The command as a process of its own: real events from `ANNALS_TEST_DATA`, then lines that are all streams
+    /// of their own.
+    fn command(&self) {
+        const LINES: usize = 3_000_000;
+        let lines = self.fresh("lines.ndjson");
+        command::distinct_lines(&lines, LINES);
+        let mut inputs = vec![(lines, "user-{user}", "noted")];
+        if let Some(data) = std::env::var_os("ANNALS_TEST_DATA") {
+            let retail = PathBuf::from(data).join("online-retail.ndjson.zst");
+            inputs.insert(0, (retail, "customer-{CustomerID}", "sold"));
+        }
+        for (input, stream, event_type) in inputs {
+            let log = self.fresh("command");
+            let (log, file) = (log.to_str().unwrap(), input.to_str().unwrap());
+            let import: &[&str] = &["import", log, file, "--stream", stream, "--type", event_type];
+            let verbs = [import, &["cat", log, "-o", "raw"], &["export", log], &["stat", log], &["verify", log]];
+            println!("  {}", input.file_name().unwrap().to_string_lossy());
+            for verb in verbs {
+                let (seconds, peak_mb) = command::run(verb);
+                println!("  result  annals {:<39} {seconds:>14.2} s  {peak_mb:.0} MB of its own at most", verb[0]);
+            }
         }
     }
 }

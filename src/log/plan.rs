@@ -57,7 +57,7 @@ pub(super) struct Plan {
     pub recorded_us: i64,
     pub open: Option<OpenBatch>,
     /// Number of the open batch, or of the last one.
-    pub batch: u64,
+    pub batch: u32,
     /// Streams of the active segment.
     pub streams: Streams,
     /// Streams of segments without a footer yet, with the segments' bases, oldest first.
@@ -206,7 +206,7 @@ impl Plan {
 
     fn last(&self, name: &str, hash: NameHash, looked_up: &LookedUp) -> Option<Last> {
         match self.streams.slot(hash) {
-            Some(slot) => slot.last,
+            Some(slot) => slot.last(),
             None => self.older_last(name, hash, looked_up),
         }
     }
@@ -326,7 +326,8 @@ impl Plan {
             None => {
                 // Batches differ in their times, so that a time finds one place.
                 self.recorded_us += 1;
-                self.batch += 1;
+                // Comes round after 256 TB; then a stream would have to have slept for exactly so long.
+                self.batch = self.batch.wrapping_add(1).max(1);
                 let buffer = self.pool.pop().unwrap_or_default();
                 OpenBatch::new(buffer, kind_of(append), first, self.recorded_us)
             }
@@ -372,12 +373,12 @@ impl Plan {
         let stream: StreamRef = match slot.in_batch(self.batch) {
             Some(stream) => stream,
             None => {
-                let stream = batch.stream(&event.stream, version, slot.last.map(|last| last.offset));
+                let stream = batch.stream(&event.stream, version, slot.last().map(|last| last.offset));
                 slot.named_in(self.batch, stream);
                 stream
             }
         };
-        slot.last = Some(Last { version, offset });
+        slot.went_on(Last { version, offset });
         batch.event(event, stream);
         version
     }

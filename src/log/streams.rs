@@ -21,27 +21,51 @@ impl Last {
     }
 }
 
-/// Where a stream stands.
+/// Where a stream stands. There may be hundreds of thousands: it is kept small.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Slot {
-    pub last: Option<Last>,
+    next_version: u64,
+    /// Of its last event; [`NO_OFFSET`]: it has none.
+    last_offset: u64,
     /// The batch that named it last, by its number, and its index there.
-    batch: u64,
+    batch: u32,
     index: u16,
 }
 
+const NO_OFFSET: u64 = u64::MAX;
+
 impl Slot {
+    fn new(last: Option<Last>) -> Self {
+        let mut slot = Slot { next_version: 0, last_offset: NO_OFFSET, batch: 0, index: 0 };
+        if let Some(last) = last {
+            slot.went_on(last);
+        }
+        slot
+    }
+
+    pub fn last(&self) -> Option<Last> {
+        let last = Last { version: self.next_version.wrapping_sub(1), offset: self.last_offset };
+        (self.last_offset != NO_OFFSET).then_some(last)
+    }
+
+    /// It has a new last event.
+    #[inline]
+    pub fn went_on(&mut self, last: Last) {
+        self.next_version = last.version + 1;
+        self.last_offset = last.offset;
+    }
+
     /// The version of its next event.
     pub fn next_version(&self) -> u64 {
-        self.last.map_or(0, |last| last.version + 1)
+        self.next_version
     }
 
     /// How a batch refers to it; `None` when that batch does not name it yet.
-    pub fn in_batch(&self, batch: u64) -> Option<StreamRef> {
+    pub fn in_batch(&self, batch: u32) -> Option<StreamRef> {
         (self.batch == batch).then_some(StreamRef { index: self.index })
     }
 
-    pub fn named_in(&mut self, batch: u64, stream: StreamRef) {
+    pub fn named_in(&mut self, batch: u32, stream: StreamRef) {
         (self.batch, self.index) = (batch, stream.index);
     }
 }
@@ -64,7 +88,7 @@ impl Streams {
 
     /// Adds a stream that is not there, with its last event before.
     pub fn add(&mut self, name: NameHash, last: Option<Last>) {
-        self.slots.insert(name, Slot { last, batch: 0, index: 0 });
+        self.slots.insert(name, Slot::new(last));
     }
 
     #[inline]
@@ -78,7 +102,7 @@ impl Streams {
     }
 
     pub fn last(&self, name: NameHash) -> Option<Last> {
-        self.slot(name).and_then(|slot| slot.last)
+        self.slot(name).and_then(Slot::last)
     }
 
     /// Takes note of a batch that was read.

@@ -1,0 +1,55 @@
+//! Every block of the README works, in order, as a new user would type it.
+
+use std::process::Command;
+
+use super::{project, stdout_of};
+
+/// The blocks of a language, in order.
+fn blocks(language: &str) -> Vec<String> {
+    let readme = std::fs::read_to_string(project().join("README.md")).unwrap();
+    let mut blocks = Vec::new();
+    let mut lines = readme.lines();
+    while let Some(line) = lines.next() {
+        let Some(found) = line.strip_prefix("```").filter(|found| !found.is_empty()) else { continue };
+        let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+        if found == language {
+            blocks.push(block.join("\n") + "\n");
+        }
+    }
+    blocks
+}
+
+#[test]
+fn the_shell_blocks_run_one_after_the_other() {
+    let scratch = tempfile::tempdir().unwrap();
+    // All but the one that runs these tests.
+    let script: String = blocks("sh").into_iter().filter(|block| !block.starts_with("tools/test")).collect();
+    assert!(script.contains("annals verify"), "the blocks were not found");
+    let path = std::env::var("PATH").unwrap();
+    let root = scratch.path().join("root");
+    let mut bash = Command::new("bash");
+    bash.args(["-euo", "pipefail", "-c", &script]).current_dir(project());
+    bash.env("CARGO_INSTALL_ROOT", &root).env("TMPDIR", scratch.path());
+    bash.env("PATH", format!("{}:{path}", root.join("bin").display())).env_remove("ANNALS_LOG");
+    let stdout = stdout_of(&mut bash);
+    // The last block shows one event of the copy, byte for byte.
+    assert!(stdout.ends_with("{\"channel\":\"#en\",\"page\":\"Main\",\"user\":\"ann\"}\n"), "{stdout}");
+}
+
+#[test]
+fn the_program_is_the_first_example() {
+    let example = std::fs::read_to_string(project().join("examples/first.rs")).unwrap();
+    let program = example.split_once("\n\n").unwrap().1;
+    assert_eq!(blocks("rust"), [program]);
+}
+
+#[test]
+fn the_exit_codes_are_those_of_the_command() {
+    let help = stdout_of(Command::new(env!("CARGO_BIN_EXE_annals")).arg("--help"));
+    let readme = std::fs::read_to_string(project().join("README.md")).unwrap();
+    let codes = readme.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | ")?.0.parse::<u8>().ok());
+    for code in codes {
+        let said = help.contains(&format!("{code} ")) || help.contains(&format!("· {code} "));
+        assert!(said, "exit code {code} is not in the help");
+    }
+}

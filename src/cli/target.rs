@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::{Log, LogReader};
+use crate::disk::Env;
+use crate::{Log, LogReader, ReadMode};
 
 use super::failure::Failure;
 
@@ -88,7 +89,8 @@ fn tell_apart(
 /// Opens a log for reading: without a lock, beside the process that writes it.
 pub(super) fn open_reader(log: &Path) -> Result<LogReader, Failure> {
     here(log)?;
-    Ok(LogReader::open(log)?)
+    // By read calls and not from maps: a failing disk then ends in a message and not in a signal.
+    Ok(LogReader::open_with(log, Env::system(), ReadMode::Pread)?)
 }
 
 /// Opens a log for writing; makes it when it is not there.

@@ -1,0 +1,113 @@
+//! How the command ends: the exit codes that scripts depend on, what goes where, and errors as JSON.
+
+use std::fs::OpenOptions;
+
+use annals::Event;
+use serde_json::Value;
+
+use crate::common::{Ran, TestLog, annals, flip, run};
+
+const READING: [&str; 4] = ["cat", "export", "stat", "verify"];
+
+#[test]
+fn done_is_0() {
+    let log = TestLog::shop();
+    READING.iter().for_each(|verb| drop(log.run(verb, &[]).done()));
+    for asked in [&["--help"][..], &["--version"], &["cat", "--help"]] {
+        let ran: Ran = annals(asked.iter().copied()).output().unwrap().into();
+        let ran = ran.done();
+        assert!(!ran.text().is_empty() && ran.stderr.is_empty());
+    }
+}
+
+#[test]
+fn the_answer_no_is_1() {
+    let log = TestLog::shop();
+    flip(&log.segments()[0], b"{\"n\":4}");
+    assert_eq!(log.run("verify", &[]).code, Some(1));
+    assert_eq!(run("dump", &log.segments()[0], &[]).code, Some(1));
+}
+
+#[test]
+fn wrong_arguments_are_2() {
+    let log = TestLog::shop();
+    log.run("cat", &["--from", "yesterday-ish"]).failed(2, "is no position");
+    log.run("cat", &["--from", "1", "--since", "1h"]).failed(2, "--since");
+    log.run("cat", &["--to", "+1h"]).failed(2, "--from that is a time");
+    log.run("cat", &["-o", "xml"]).failed(2, "xml");
+    log.run("frobnicate", &[]).failed(2, "frobnicate");
+    Ran::from(annals(["cat"]).output().unwrap()).failed(2, "LOG");
+    Ran::from(annals([]).output().unwrap()).failed(2, "Usage");
+    for verb in READING {
+        Ran::from(annals([verb, "http://localhost:1/"]).output().unwrap()).failed(2, "a LOG is a directory");
+    }
+}
+
+#[test]
+fn what_is_not_there_is_3() {
+    let dir = tempfile::tempdir().unwrap();
+    for verb in READING {
+        run(verb, &dir.path().join("none"), &[]).failed(3, "there is no log at");
+        run(verb, dir.path(), &[]).failed(3, "there is no log at");
+    }
+    std::fs::write(dir.path().join("a file"), "of someone else").unwrap();
+    for verb in READING {
+        run(verb, dir.path(), &[]).failed(3, "is not a log");
+        run(verb, &dir.path().join("a file"), &[]).failed(3, "is not a log");
+    }
+    TestLog::shop().run("get", &["10"]).failed(3, "no event at offset 10");
+    assert!(!dir.path().join("none").exists(), "reading makes no log");
+}
+
+#[test]
+fn damaged_data_in_the_way_is_5_and_what_lies_before_it_came_out() {
+    let log = TestLog::shop();
+    flip(&log.segments()[0], b"{\"n\":4}");
+    let before: String = (0..4).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+    let ran = log.run("cat", &["-o", "raw"]).failed(5, "is damaged at byte");
+    assert_eq!(ran.text(), before);
+    assert_eq!(log.run("export", &[]).failed(5, "annals verify").lines().len(), 4);
+    log.run("get", &["4"]).failed(5, "is damaged");
+    assert_eq!(log.run("get", &["3", "-o", "raw"]).done().text(), "{\"n\":3}\n");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_7() {
+    let log = TestLog::of((0..3).map(|_| Event::new("s", "T").data(vec![b'x'; 100_000])));
+    let file = log.segments().remove(0);
+    for args in [
+        vec!["cat", "-o", "raw"],
+        vec!["cat"],
+        vec!["cat", "--json"],
+        vec!["get", "0"],
+        vec!["export"],
+        vec!["stat"],
+        vec!["verify"],
+        vec!["dump"],
+    ] {
+        let (verb, rest) = args.split_first().unwrap();
+        let about = if *verb == "dump" { &file } else { log.path() };
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = annals([*verb, about.to_str().unwrap()].into_iter().chain(rest.iter().copied()));
+        Ran::from(command.stdout(full).output().unwrap()).failed(7, "cannot write to stdout");
+    }
+}
+
+#[test]
+fn errors_are_objects_on_stderr_when_json_is_asked_for() {
+    let log = TestLog::shop();
+    let none = log.path().join("none");
+    for (ran, code, exit) in [
+        (run("cat", &none, &["--json"]), "log_not_found", 3),
+        (run("stat", &none, &["--json"]), "log_not_found", 3),
+        (log.run("get", &["99", "--json"]), "offset_not_found", 3),
+        (log.run("cat", &["--json", "--from", "?"]), "usage", 2),
+        (log.run("nothing", &["--json"]), "usage", 2),
+    ] {
+        let error: Value = serde_json::from_str(&ran.stderr).unwrap();
+        assert_eq!((error["error"]["code"].as_str(), error["error"]["exit"].as_i64()), (Some(code), Some(exit)));
+        assert_eq!((ran.code.map(i64::from), ran.text()), (Some(exit), ""));
+        assert_eq!(ran.stderr.lines().count(), 1);
+    }
+}

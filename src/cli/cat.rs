@@ -6,7 +6,7 @@ use crate::{Filter, LogReader, Offset};
 
 use super::failure::{Exit, Failure};
 use super::format::{FormatArgs, Printer};
-use super::output::note;
+use super::output::{counted, note};
 use super::position::{Position, Range, RangeArgs, parse_since};
 use super::target::LogArg;
 
@@ -72,12 +72,16 @@ impl CatArgs {
 }
 
 fn print(reader: &LogReader, range: Range, filter: Filter, limit: u64, printer: &mut Printer) -> Result<(), Failure> {
+    if limit == 0 {
+        return Ok(());
+    }
     for batch in reader.batches(range.from..range.to).matching(filter) {
         for event in batch?.events() {
+            printer.event(event)?;
+            // What lies behind the last one that was asked for is not read.
             if printer.printed() >= limit {
                 return Ok(());
             }
-            printer.event(event)?;
         }
     }
     Ok(())
@@ -91,9 +95,15 @@ fn nothing(Range { from, to }: Range, filter: &FilterArgs) -> String {
     }
     match (looked_at, filter.asks_for_some()) {
         (0, _) => format!("there are no events in this range: it begins and ends at offset {to}"),
-        (_, true) => format!("none of the {looked_at} events from offset {from} to {to} (exclusive) matches"),
+        (_, true) => {
+            format!(
+                "nothing matches: {} looked at, from offset {from} to {to} (exclusive)",
+                counted(looked_at, "event")
+            )
+        }
         (_, false) => format!(
-            "all {looked_at} events from offset {from} to {to} (exclusive) are the log's own; --system shows them"
+            "nothing but {} of the log's own, from offset {from} to {to} (exclusive); --system shows them",
+            counted(looked_at, "event")
         ),
     }
 }

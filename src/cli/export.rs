@@ -6,7 +6,7 @@ use crate::Filter;
 
 use super::envelope;
 use super::failure::{Exit, Failure};
-use super::output::{Out, json_for_terminal, note};
+use super::output::{Out, counted, json_for_terminal, note};
 use super::position::RangeArgs;
 use super::progress::Progress;
 use super::target::{LogArg, segment_bytes};
@@ -50,7 +50,8 @@ impl ExportArgs {
         out.flush()?;
         drop(progress);
         note(format_args!(
-            "exported {events} events, from offset {} to {} (exclusive), of {}",
+            "exported {}, from offset {} to {} (exclusive), of {}",
+            counted(events, "event"),
             range.from,
             range.to,
             self.log.path().display()

@@ -85,6 +85,11 @@ pub(super) fn note(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{}", one_line(&text.to_string()));
 }
 
+/// A number of things: `1 event`, `1,234 events`.
+pub(super) fn counted(number: u64, thing: &str) -> String {
+    format!("{} {thing}{}", indicatif::HumanCount(number), if number == 1 { "" } else { "s" })
+}
+
 /// Columns of the terminal, as far as the shell says.
 pub(super) fn terminal_columns() -> usize {
     const COLUMNS_UNLESS_SAID: usize = 100;
@@ -175,6 +180,11 @@ mod tests {
         assert_eq!(one_line("a\x1b[31mred\nb\u{9b}"), "a\\u{1b}[31mred\\nb\\u{9b}");
         assert_eq!(one_line("Ünïcode, עברית, 日本"), "Ünïcode, עברית, 日本");
         assert_eq!(json_for_terminal("{\"a\":\"\u{9b}2J\u{7f}\"}"), "{\"a\":\"\\u009b2J\\u007f\"}");
+    }
+
+    #[test]
+    fn numbers_of_things_are_counted() {
+        assert_eq!([0, 1, 1234].map(|n| counted(n, "event")), ["0 events", "1 event", "1,234 events"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{SegmentStat, Stat, Timestamp};
 
 use super::failure::{Exit, Failure};
-use super::output::{Out, Style, one_line};
+use super::output::{Out, Style, counted, one_line};
 use super::target::LogArg;
 use super::time::{readable, rfc3339};
 
@@ -110,17 +110,17 @@ fn text(stat: &Stat, path: &str, out: &mut Out) -> Result<(), Failure> {
     };
     out.line(format_args!("log      {}   id {}   writer: {writer}", one_line(path), stat.log_id))?;
     out.line(format_args!(
-        "events   {} in {} streams of {} types   {} of data",
+        "events   {} in {}, of {}, with {} of data",
         HumanCount(stat.events),
-        HumanCount(stat.streams),
-        HumanCount(stat.types),
+        counted(stat.streams, "stream"),
+        counted(stat.types, "type"),
         HumanBytes(stat.data_bytes),
     ))?;
     out.line(format_args!(
-        "offsets  {} to {} (exclusive), the log's own {} events among them   tail {}   tail epoch {}",
+        "offsets  {} to {} (exclusive), {} of the log's own among them   tail {}   tail epoch {}",
         stat.head,
         stat.durable_end,
-        HumanCount(stat.system_events),
+        counted(stat.system_events, "event"),
         stat.tail,
         stat.tail_epoch.raw(),
     ))?;
@@ -130,7 +130,11 @@ fn text(stat: &Stat, path: &str, out: &mut Out) -> Result<(), Failure> {
     if let (Some(first), Some(last)) = (stat.first_recorded, stat.last_recorded) {
         out.line(format_args!("recorded {} .. {} UTC", readable(first), readable(last)))?;
     }
-    out.line(format_args!("disk     {} in {} segments", HumanBytes(stat.bytes), stat.segments.len()))?;
+    out.line(format_args!(
+        "disk     {} in {}",
+        HumanBytes(stat.bytes),
+        counted(stat.segments.len() as u64, "segment")
+    ))?;
     segments(stat, out)
 }
 

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use annals::{Append, Event, Expect, Log, LogReader, Timestamp};
 use proptest::prelude::*;
 
-use crate::common::{Ran, TestLog, annals};
+use crate::reading::{Ran, TestLog, annals, flip};
 
 /// The `n` of the shop's events that came out.
 fn numbers(ran: &Ran) -> Vec<u64> {
@@ -161,6 +161,22 @@ fn streams_and_types_are_chosen_by_patterns() {
 }
 
 #[test]
+fn no_more_is_read_than_was_asked_for() {
+    let log = TestLog::shop();
+    flip(&log.segments()[0], b"{\"n\":4}");
+    assert_eq!(shown(&log, &["-n", "4"]), [0, 1, 2, 3]);
+    assert_eq!(shown(&log, &["--to", "4"]), [0, 1, 2, 3]);
+    log.run("cat", &["-n", "5"]).failed(5, "damaged");
+}
+
+#[test]
+fn there_are_colours_only_when_asked_for_or_looked_at() {
+    let log = TestLog::shop();
+    assert!(log.run("cat", &["--color", "always"]).done().text().starts_with("\u{1b}[2mOFFSET"));
+    assert!(!log.run("cat", &[]).done().text().contains('\u{1b}'));
+}
+
+#[test]
 fn the_logs_own_events_are_shown_only_when_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     let log = Log::open(dir.path()).unwrap();
@@ -187,7 +203,7 @@ fn a_search_in_vain_says_how_much_it_looked_at() {
     let ran = log.run("cat", &["--stream", "order-9", "--from", "2"]).done();
     assert_eq!(
         (ran.text(), ran.stderr.as_str()),
-        ("", "none of the 8 events from offset 2 to 10 (exclusive) matches\n")
+        ("", "nothing matches: 8 events looked at, from offset 2 to 10 (exclusive)\n")
     );
     assert!(log.run("cat", &["--from", "end"]).done().stderr.contains("no events in this range"));
     assert!(TestLog::empty().run("cat", &[]).done().stderr.contains("no events yet"));

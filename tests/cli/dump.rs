@@ -5,7 +5,7 @@ use std::path::Path;
 use annals::{Append, Codec, Event, Expect, Log};
 use serde_json::Value;
 
-use crate::common::{Ran, TestLog, flip, run};
+use crate::reading::{Ran, TestLog, flip, run};
 
 fn parts(ran: &Ran) -> Vec<Value> {
     ran.lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -145,6 +145,21 @@ fn damage_to_either_end_of_a_file_is_shown() {
     bytes[2048 + 20] ^= 1;
     std::fs::write(file, &bytes).unwrap();
     run("dump", file, &[]).failed(5, "neither copy of the segment's header is whole");
+}
+
+#[test]
+fn every_flipped_byte_is_met() {
+    let log = TestLog::shop();
+    let file = &log.segments()[0];
+    let whole = std::fs::read(file).unwrap();
+    let used = batches(&dumped(file), "close_mark")[0]["byte"].as_u64().unwrap() as usize;
+    for at in (0..used).step_by(61) {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1 << (at % 8);
+        std::fs::write(file, flipped).unwrap();
+        let ran = run("dump", file, &["--json"]);
+        assert_eq!((ran.code, of(&parts(&ran), "damage").len()), (Some(1), 1), "byte {at}: {}", ran.stderr);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use annals::Event;
 use serde_json::Value;
 
-use crate::common::{Ran, TestLog, annals, flip, run};
+use crate::reading::{Ran, TestLog, annals, flip, run};
 
 const READING: [&str; 4] = ["cat", "export", "stat", "verify"];
 

@@ -1,12 +1,13 @@
-//! The `annals` command as a program: one file per verb.
+//! The `annals` command, run as a user runs it: one file per verb.
 #![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used)] // helpers of tests are tests too
+#![allow(clippy::unwrap_used)] // the lint knows test functions alone, and not what they share
 
 mod cat;
-mod common;
 mod dump;
 mod exit_codes;
 mod export;
 mod get;
+mod help;
+mod reading;
 mod stat;
 mod verify;

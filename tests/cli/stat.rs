@@ -2,7 +2,7 @@
 
 use annals::{Append, Event, Expect, Log};
 
-use crate::common::{Ran, TestLog, annals};
+use crate::reading::{Ran, TestLog, annals};
 
 #[test]
 fn the_keys_that_scripts_depend_on_are_there() {
@@ -71,10 +71,10 @@ fn text_says_the_same_for_people() {
         lines[0].starts_with("log      ") && lines[0].contains(&format!("writer: pid {}", std::process::id())),
         "{lines:?}"
     );
-    assert_eq!(lines[1], "events   10 in 3 streams of 2 types   70 B of data");
-    assert_eq!(lines[2], "offsets  0 to 10 (exclusive), the log's own 0 events among them   tail 10   tail epoch 0");
+    assert_eq!(lines[1], "events   10 in 3 streams, of 2 types, with 70 B of data");
+    assert_eq!(lines[2], "offsets  0 to 10 (exclusive), 0 events of the log's own among them   tail 10   tail epoch 0");
     assert_eq!(lines[3], "time     2023-11-14 22:13:20.000 .. 2023-11-14 22:13:29.000 UTC");
-    assert!(lines[5].starts_with("disk     ") && lines[5].ends_with(" in 1 segments"), "{lines:?}");
+    assert!(lines[5].starts_with("disk     ") && lines[5].ends_with(" in 1 segment"), "{lines:?}");
     assert_eq!(lines[6].split_whitespace().collect::<Vec<_>>(), ["SEGMENT", "EVENTS", "SIZE", "STATE"]);
     assert!(lines[7].starts_with("00000000000000000000      10  ") && lines[7].ends_with("active"), "{lines:?}");
 }

@@ -2,13 +2,13 @@
 
 use annals::{Event, Log};
 
-use crate::common::{TestLog, flip};
+use crate::reading::{TestLog, flip};
 
 #[test]
 fn a_sound_log_is_said_to_be_sound() {
     let log = TestLog::shop();
     let ran = log.run("verify", &[]).done();
-    assert!(ran.text().starts_with("sound  10 good events in "), "{}", ran.text());
+    assert!(ran.text().starts_with("sound  10 good events; "), "{}", ran.text());
     assert_eq!(ran.stderr, "");
     let report = log.run("verify", &["--json"]).done().json();
     assert_eq!((report["sound"].as_bool(), report["events"].as_u64()), (Some(true), Some(10)));
@@ -32,7 +32,7 @@ fn a_flipped_bit_is_found_and_placed() {
     assert_eq!(ran.code, Some(1));
     let line = ran.lines()[0];
     assert!(line.starts_with(&format!("damage  {}  byte {}  offsets 4 to ", file.display(), damage["byte"])), "{line}");
-    assert!(ran.lines()[1].starts_with("damaged in 1 place  4 good events"), "{}", ran.text());
+    assert!(ran.lines()[1].starts_with("damaged in 1 place  4 good events; "), "{}", ran.text());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The command, run as a user runs it, and logs to run it on.
+//! Logs to read, and the command run on them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -6,9 +6,14 @@ use std::process::{Command, Output, Stdio};
 use annals::{Event, Log, NewEvent, Timestamp};
 use tempfile::TempDir;
 
+/// The program under test: ANNALS_BIN, else what this build made.
+pub fn program() -> PathBuf {
+    std::env::var_os("ANNALS_BIN").map_or_else(|| env!("CARGO_BIN_EXE_annals").into(), PathBuf::from)
+}
+
 /// The command with arguments, cut loose from the settings of whoever runs the tests.
 pub fn annals<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_annals"));
+    let mut command = Command::new(program());
     command.args(args).stdin(Stdio::null()).env("TZ", "UTC");
     for variable in ["ANNALS_LOG", "ANNALS_TRACE", "COLUMNS", "NO_COLOR", "CLICOLOR_FORCE"] {
         command.env_remove(variable);

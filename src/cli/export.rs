@@ -2,12 +2,12 @@
 
 use clap::Args;
 
-use crate::Filter;
+use crate::{Filter, Offset};
 
 use super::envelope;
 use super::failure::{Exit, Failure};
 use super::output::{Out, counted, json_for_terminal, note};
-use super::position::RangeArgs;
+use super::position::{Range, RangeArgs};
 use super::progress::Progress;
 use super::target::{LogArg, segment_bytes};
 
@@ -26,8 +26,7 @@ impl ExportArgs {
         let range = self.range.resolve(None, &reader)?;
         let mut out = Out::stdout();
         // On one terminal lines and bar would get into each other's way.
-        let progress =
-            (!out.is_terminal()).then(|| Share::new(segment_bytes(reader.path()), range.from.raw(), range.to.raw()));
+        let share = (!out.is_terminal()).then(|| Share::new(segment_bytes(reader.path()), range));
         let mut line = Vec::new();
         let mut events = 0u64;
         for batch in reader.batches(range.from..range.to).matching(Filter::new()) {
@@ -43,12 +42,12 @@ impl ExportArgs {
                 }
                 events += 1;
             }
-            if let Some(progress) = &progress {
-                progress.at(batch.next().raw());
+            if let Some(share) = &share {
+                share.at(batch.next());
             }
         }
         out.flush()?;
-        drop(progress);
+        drop(share);
         note(format_args!(
             "exported {}, from offset {} to {} (exclusive), of {}",
             counted(events, "event"),
@@ -62,20 +61,20 @@ impl ExportArgs {
 
 /// A bar over the bytes that the events take on disk, as if all took the same.
 struct Share {
-    bar: Progress,
+    progress: Progress,
     bytes: u64,
-    from: u64,
-    to: u64,
+    range: Range,
 }
 
 impl Share {
-    fn new(bytes: u64, from: u64, to: u64) -> Self {
-        Share { bar: Progress::of_bytes("exporting", Some(bytes)), bytes, from, to }
+    fn new(bytes: u64, range: Range) -> Self {
+        Share { progress: Progress::of_bytes("exporting", Some(bytes)), bytes, range }
     }
 
-    fn at(&self, offset: u64) {
-        let share = u128::from(self.bytes) * u128::from(offset.saturating_sub(self.from))
-            / u128::from(self.to.saturating_sub(self.from).max(1));
-        self.bar.at(u64::try_from(share).unwrap_or(self.bytes));
+    fn at(&self, offset: Offset) {
+        let done = offset.raw().saturating_sub(self.range.from.raw());
+        let all = (self.range.to.raw() - self.range.from.raw()).max(1);
+        let share = u128::from(self.bytes) * u128::from(done) / u128::from(all);
+        self.progress.at(u64::try_from(share).unwrap_or(self.bytes));
     }
 }

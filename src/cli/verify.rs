@@ -9,11 +9,14 @@ use serde::Serialize;
 use crate::{Damage, VerifyReport};
 
 use super::failure::{Exit, Failure};
-use super::output::{Out, Style, note, one_line};
+use super::output::{Out, Style, counted, note, one_line};
 use super::progress::Progress;
 use super::target::LogArg;
 
-/// Read every byte of a log and check it; changes nothing. Exit code 0 when it is sound, 1 when it is damaged
+/// Read every byte of a log and check it: sound (exit code 0) or damaged (1)
+///
+/// Beside the process that writes the log it checks up to the end seen at the start. It changes nothing. What an
+/// interrupted write left behind holds nothing that was acknowledged: it is noted, and is no damage.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
     #[command(flatten)]
@@ -23,10 +26,9 @@ pub(super) struct VerifyArgs {
 impl VerifyArgs {
     pub(super) fn run(self, json: bool) -> Result<Exit, Failure> {
         let path = self.log.directory()?;
-        let progress = Progress::of_bytes("verifying", None);
-        let report = crate::verify(path, &mut |done, all| progress.at_of(done, all));
+        let progress = Progress::of_bytes("verifying", Some(0));
+        let report = crate::verify(path, &mut |done, all| progress.at_of(done, all))?;
         drop(progress);
-        let report = report?;
         let mut out = Out::stdout();
         if json {
             let line = serde_json::to_string(&ReportLine::of(&report));
@@ -97,15 +99,13 @@ fn text(report: &VerifyReport, out: &mut Out) -> Result<(), Failure> {
         out.line(format_args!("{bad}damage{plain}  {}  byte {}  {events}  {what}", one_line(&file), damage.at))?;
     }
     let seen = format!(
-        "{} good events in {} batches; {} read in {} files",
-        HumanCount(report.events),
-        HumanCount(report.batches),
+        "{}; {} in {} read",
+        counted(report.events, "good event"),
         HumanBytes(report.bytes),
-        report.files
+        counted(report.files, "file"),
     );
-    match report.damage.len() {
+    match report.damage.len() as u64 {
         0 => out.line(format_args!("{good}sound{plain}  {seen}")),
-        1 => out.line(format_args!("{bad}damaged{plain} in 1 place  {seen}")),
-        places => out.line(format_args!("{bad}damaged{plain} in {places} places  {seen}")),
+        places => out.line(format_args!("{bad}damaged{plain} in {}  {seen}", counted(places, "place"))),
     }
 }

@@ -10,6 +10,7 @@ use crate::disk::Env;
 use crate::{Log, LogReader, ReadMode};
 
 use super::failure::Failure;
+use super::output::note;
 
 const LOG_VARIABLE: &str = "ANNALS_LOG";
 
@@ -96,7 +97,17 @@ pub(super) fn open_reader(log: &Path) -> Result<LogReader, Failure> {
 /// Opens a log for writing; makes it when it is not there.
 pub(super) fn open_writer(log: &Path) -> Result<Log, Failure> {
     here(log)?;
-    Ok(Log::open(log)?)
+    let log = Log::open(log)?;
+    let report = log.report();
+    if let Some(torn) = &report.torn {
+        note(format_args!(
+            "the last writer was ended while it wrote: {} bytes that were never acknowledged were cut, and are kept in {}",
+            torn.bytes,
+            torn.kept.display()
+        ));
+    }
+    report.notes.iter().for_each(note);
+    Ok(log)
 }
 
 /// Bytes that the segments of a log take, for showing progress: what cannot be seen counts as nothing.

@@ -2,12 +2,16 @@
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used)] // the lint knows test functions alone, and not what they share
 
+mod append;
 mod cat;
+mod common;
+mod demo;
 mod dump;
 mod exit_codes;
 mod export;
 mod get;
 mod help;
+mod import;
 mod reading;
 mod stat;
 mod verify;

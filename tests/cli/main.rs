@@ -13,5 +13,6 @@ mod get;
 mod help;
 mod import;
 mod reading;
+mod real_data;
 mod stat;
 mod verify;

@@ -2,7 +2,7 @@
 //!
 //! The modules in reading order, which is the journey of an event.
 
-#![deny(clippy::print_stdout, clippy::print_stderr, clippy::indexing_slicing)]
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod limits;
 

@@ -1,6 +1,6 @@
 //! The `annals` command.
 
-#![deny(clippy::print_stdout, clippy::print_stderr, clippy::indexing_slicing)]
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;
 

@@ -3,8 +3,6 @@
 //! `cargo bench --bench log [-- NAME..]`. Ratios are what counts; the numbers are this machine's alone. The
 //! directory is `target/bench`, or `ANNALS_BENCH_DIR`; it has to be on the disk that is meant.
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::indexing_slicing)] // a program for people, not part of the log
-
 mod command;
 mod floors;
 mod machine;

@@ -1,6 +1,5 @@
 //! The `annals` command, run as a user runs it: one file per verb.
 #![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used)] // the lint knows test functions alone, and not what they share
 
 mod append;
 mod cat;

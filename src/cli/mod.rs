@@ -3,8 +3,6 @@
 //! One file per verb; the other files are what several verbs need. Data goes to stdout, everything
 //! else to stderr. Reading verbs take no lock and work beside the process that writes the log.
 
-#![allow(dead_code)] // verbs are joined one by one
-
 mod append;
 mod cat;
 mod consumed;

@@ -8,6 +8,7 @@ mod demo;
 mod dump;
 mod exit_codes;
 mod export;
+mod export_import;
 mod get;
 mod help;
 mod import;

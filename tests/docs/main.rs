@@ -15,6 +15,7 @@ fn project() -> PathBuf {
 fn stdout_of(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?} ended with {}\n{stderr}", output.status);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{command:?} ended with {}\n{stdout}\n{stderr}", output.status);
     String::from_utf8(output.stdout).unwrap()
 }

@@ -1,5 +1,7 @@
 //! A batch while events are put into it, and when it is closed and waits for the disk.
 
+use std::collections::HashMap;
+
 use super::names::{NamesBuilder, Table};
 use super::record::{self, NO_SOURCE, NameIndexes};
 use super::{AppendEntry, BATCH_ALIGN, Codec, HEADER_BYTES, Header, Kind, ProducerEntry, Salt, aligned, appends};
@@ -12,6 +14,9 @@ pub(crate) struct StreamRef {
     pub index: u16,
 }
 
+/// So many names are found faster by comparing than by hashing.
+const FEW: usize = 16;
+
 /// A batch that takes events.
 #[derive(Debug)]
 pub(crate) struct OpenBatch {
@@ -23,8 +28,10 @@ pub(crate) struct OpenBatch {
     bytes: Vec<u8>,
     record_count: u32,
     names: NamesBuilder,
-    /// Types, sources and producers that are in `names` already. Few in a batch: searched from the last.
+    /// Types, sources and producers that are in `names` already. Mostly few in a batch: searched from the last.
     known: [Vec<(Box<str>, u16)>; 3],
+    /// The same where they are many.
+    many: [HashMap<Box<str>, u16>; 3],
     appends: Vec<AppendEntry>,
     producers: Vec<ProducerEntry>,
     time_min_us: i64,
@@ -53,6 +60,7 @@ impl OpenBatch {
             record_count: 0,
             names: NamesBuilder::default(),
             known: Default::default(),
+            many: Default::default(),
             appends: Vec::new(),
             producers: Vec::new(),
             time_min_us: i64::MAX,
@@ -124,7 +132,7 @@ impl OpenBatch {
     #[allow(clippy::indexing_slicing)] // one of three tables
     fn other(&mut self, table: Table, name: &str) -> u16 {
         let known = &mut self.known[table as usize];
-        if let Some((_, index)) = known.iter().rev().take(16).find(|(known, _)| **known == *name) {
+        if let Some((_, index)) = known.iter().rev().take(FEW).find(|(known, _)| **known == *name) {
             return *index;
         }
         self.other_slow(table, name)
@@ -132,12 +140,17 @@ impl OpenBatch {
 
     #[allow(clippy::indexing_slicing)] // one of three tables
     fn other_slow(&mut self, table: Table, name: &str) -> u16 {
-        let known = &mut self.known[table as usize];
-        if let Some((_, index)) = known.iter().find(|(known, _)| **known == *name) {
+        let (known, many) = (&mut self.known[table as usize], &mut self.many[table as usize]);
+        if let Some(index) = many.get(name) {
             return *index;
         }
         let index = self.names.other(table, name);
         known.push((name.into(), index));
+        if known.len() == FEW + 1 {
+            many.extend(known.iter().cloned());
+        } else if known.len() > FEW {
+            many.insert(name.into(), index);
+        }
         index
     }
 

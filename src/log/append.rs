@@ -143,7 +143,7 @@ impl<'a> Append<'a> {
             check_name("stream", stream)?;
         }
         if let Some(source) = &self.source {
-            check_name("source", &source.stream)?;
+            check_source(&source.stream)?;
             if source.data.len() > SOURCE_POSITION_BYTES_MAX {
                 return Err(AppendError::PositionTooLong { bytes: source.data.len() });
             }
@@ -152,7 +152,7 @@ impl<'a> Append<'a> {
         if bytes > BATCH_BYTES_MAX {
             return Err(AppendError::TooLarge { bytes });
         }
-        if self.events.len() >= BATCH_NAMES_MAX {
+        if self.all().count() > BATCH_NAMES_MAX {
             self.check_names()?;
         }
         Ok(bytes)
@@ -161,8 +161,7 @@ impl<'a> Append<'a> {
     fn check_names(&self) -> Result<(), AppendError> {
         let distinct = |names: Vec<&str>| {
             let names = names.into_iter().collect::<std::collections::HashSet<_>>().len();
-            // One less than the table takes: the source's own stream may come on top.
-            if names >= BATCH_NAMES_MAX { Err(AppendError::TooManyNames { names }) } else { Ok(()) }
+            if names > BATCH_NAMES_MAX { Err(AppendError::TooManyNames { names }) } else { Ok(()) }
         };
         distinct(self.all().map(|event| &*event.stream).collect())?;
         distinct(self.all().map(|event| &*event.event_type).collect())?;
@@ -170,9 +169,19 @@ impl<'a> Append<'a> {
     }
 }
 
+const SOURCE_STREAMS: &str = "$source/";
+
 /// The stream in which a source's position is kept.
 pub(super) fn source_stream(name: &str) -> String {
-    format!("$source/{name}")
+    format!("{SOURCE_STREAMS}{name}")
+}
+
+/// Checks a source by its stream, whose name has the limit of all names.
+fn check_source(stream: &str) -> Result<(), InvalidEvent> {
+    match stream.strip_prefix(SOURCE_STREAMS) {
+        Some("") => check_name("source", ""),
+        _ => check_name("source", stream),
+    }
 }
 
 fn check_user_stream(stream: &str) -> Result<(), InvalidEvent> {

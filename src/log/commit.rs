@@ -2,9 +2,10 @@
 //! gathers; there is no timer.
 //!
 //! 1. whoever gets the sync right writes all that waits (a few `pwrite`s in order), then syncs the file once;
-//! 2. it publishes the durable end, first in memory, then in the file `LOCK`;
+//! 2. it publishes the durable end, first in the file `LOCK`, then in memory;
 //! 3. it gives the right back and wakes the next leader, before it wakes those whose events are durable.
 
+use std::io;
 use std::sync::Arc;
 
 use super::append::Durability;
@@ -111,13 +112,12 @@ impl Shared {
             plan.taken
         };
         file.sync().map_err(|error| self.fail(IoFailure::new("syncing", &segment.path, error)))?;
-        self.publish_durable(end);
         let mut io = self.io();
         if io.segment.base() == segment.base() {
             io.synced_bytes = at.saturating_sub(io.durable_at);
             io.durable_at = at;
         }
-        self.write_lock_record(&mut io);
+        self.publish(&mut io, end);
         let small = io.synced_bytes < super::fill::SMALL_SYNC_BYTES;
         drop(io);
         if small && self.wants_fill(at, taken) {
@@ -188,7 +188,9 @@ impl Shared {
         let old = Arc::clone(&io.segment);
         let failed = |doing, error| self.fail(IoFailure::new(doing, &old.path, error));
         io.file.sync().map_err(|error| failed("syncing", error))?;
-        self.publish_durable(io.end);
+        io.durable_at = io.at;
+        let end = io.end;
+        self.publish(io, end);
         new.header.previous_crc = io.previous.body_crc;
         let path = segment_path(&self.dir, new.header.base.raw());
         let at = PAGE_BYTES as u64;
@@ -212,30 +214,36 @@ impl Shared {
         io.durable_at = io.at;
         io.last_kind = Kind::Carry;
         self.begin_fill(new.header.base.raw(), io.at);
-        self.write_lock_record(io);
+        self.publish(io, end);
         tracing::debug!(segment = %io.segment.path.display(), "rolled");
         lock(&self.to_seal).push(ToSeal { segment: old, file: old_file, end_at: old_at });
         self.work_signal.set();
         Ok(())
     }
 
-    /// Says in the file `LOCK` what is durable. It only helps readers and recovery: a copy that is too old
-    /// says too little, never too much.
-    pub fn write_lock_record(&self, io: &mut Io) {
-        let Some(file) = &io.lock_file else { return };
+    /// Says what is durable, to other processes first: what was acknowledged here is then seen everywhere.
+    fn publish(&self, io: &mut Io, end: u64) {
+        // It only helps readers and recovery: a copy that is too old says too little, never too much.
+        if let Err(error) = self.write_lock_record(io, end) {
+            tracing::warn!(file = %self.dir.join(layout::LOCK).display(), %error, "not written");
+        }
+        self.publish_durable(end);
+    }
+
+    /// Writes down in the file `LOCK` that events up to an offset are durable.
+    pub fn write_lock_record(&self, io: &mut Io, end: u64) -> io::Result<()> {
+        let Some(file) = &io.lock_file else { return Ok(()) };
         io.lock_sequence += 1;
         let record = LockRecord {
             sequence: io.lock_sequence,
             boot: self.env.boot,
             segment: io.segment.base(),
             written_end: self.written_end(),
-            durable_end: self.durable_end(),
+            durable_end: self.durable_end().max(end),
             durable_at: u32::try_from(io.durable_at).unwrap_or(u32::MAX),
             pid: std::process::id(),
         };
-        if let Err(error) = file.write_all_at(&record.encode(), 0) {
-            tracing::warn!(file = %self.dir.join(layout::LOCK).display(), %error, "not written");
-        }
+        file.write_all_at(&record.encode(), 0)
     }
 
     /// Writes a batch that holds no event, behind all that was written. The caller has no lock.

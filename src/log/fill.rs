@@ -8,6 +8,7 @@ use super::error::IoFailure;
 use super::shared::{Shared, lock};
 use crate::disk::{DiskFile, Mode};
 use crate::segment::Segment;
+use crate::disk::is_full;
 
 /// Syncs of up to this many bytes gain by it; larger ones spend their time on their own bytes.
 pub(super) const SMALL_SYNC_BYTES: u64 = 64 * 1024;
@@ -105,8 +106,12 @@ impl Shared {
             // Otherwise the next commit would have to carry these bytes to the disk too.
             if *done { file.sync() } else { Ok(()) }
         };
-        // A failed sync may have taken batches with it, whose own sync would then report success.
-        write(&mut done).map_err(|error| self.fail(IoFailure::new("filling", &segment.path, error)))?;
-        Ok(done)
+        match write(&mut done) {
+            Ok(()) => Ok(done),
+            // No harm is done: the batches will find the room they took, or say so themselves.
+            Err(error) if is_full(&error) => Ok(false),
+            // A failed sync may have taken batches with it, whose own sync would then report success.
+            Err(error) => Err(self.fail(IoFailure::new("filling", &segment.path, error))),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Opening a log for writing: lock it, hold its files against each other, mend what a kill left behind,
 //! refuse what is damaged.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -151,6 +152,11 @@ struct FoundState {
     recorded_us: i64,
     tail_epoch: u32,
     last_kind: Kind,
+    /// The largest durable end that a batch knew of, and the byte position up to which it speaks.
+    hint: u64,
+    durable_at: u64,
+    /// Batches that no hint covers yet: offset and byte position behind each.
+    unhinted: VecDeque<(u64, u64)>,
 }
 
 impl FoundState {
@@ -161,6 +167,22 @@ impl FoundState {
             recorded_us: 0,
             tail_epoch: header.tail_epoch.raw(),
             last_kind: Kind::Carry,
+            hint: 0,
+            durable_at: PAGE_BYTES as u64,
+            unhinted: VecDeque::new(),
+        }
+    }
+
+    /// Takes note of what a batch says of those before it.
+    fn hint(&mut self, batch: &RawBatch) {
+        if batch.header.kind == Kind::CloseMark {
+            self.durable_at = batch.at;
+            self.unhinted.clear();
+        }
+        self.hint = self.hint.max(batch.header.durable_hint);
+        self.unhinted.push_back((batch.header.end_offset(), batch.next_at()));
+        while let Some((_, at)) = self.unhinted.pop_front_if(|(end, _)| *end <= self.hint) {
+            self.durable_at = at;
         }
     }
 
@@ -170,6 +192,7 @@ impl FoundState {
         self.recorded_us = self.recorded_us.max(batch.header.recorded_last_us());
         self.tail_epoch = self.tail_epoch.max(batch.header.tail_epoch);
         self.last_kind = batch.header.kind;
+        self.hint(&batch);
         match (batch.header.kind, &mut self.carry) {
             (Kind::Carry, None) => {
                 let payload = checked_body(&batch.header, batch.stored, header.salt)
@@ -216,7 +239,10 @@ impl Opening<'_> {
                 let what = "the segment behind it is missing";
                 return Err(damaged(&found.path, u64::from(trailer.footer_at), trailer.end, next_base, what));
             }
-            None => self.seal_now(&found.path, &header, next_base)?,
+            None => {
+                let next = open_segment(self.disk(), self.dir, next_base, None, Mode::Read)?;
+                self.seal_now(&found.path, &header, next.header.header)?
+            }
         };
         let segment = Segment::new(Arc::clone(&self.options.env.disk), found.path, header);
         segment.seal(trailer);
@@ -247,7 +273,8 @@ impl Opening<'_> {
     }
 
     /// Gives a segment its footer and trailer, which its writer could not.
-    fn seal_now(&mut self, path: &Path, header: &SegmentHeader, next_base: u64) -> Result<Trailer, OpenError> {
+    fn seal_now(&mut self, path: &Path, header: &SegmentHeader, next: SegmentHeader) -> Result<Trailer, OpenError> {
+        let next_base = next.base.raw();
         let file = self.disk().open(path, Mode::Write).map_err(|error| open_failed("opening", path, error))?;
         let len = file.len().map_err(|error| open_failed("reading", path, error))?;
         let source = Bytesource::File(Arc::clone(&file));
@@ -266,7 +293,8 @@ impl Opening<'_> {
                 Err(error) => return Err(open_scan_failed(path, error, contents.end(), next_base)),
             }
         };
-        if contents.end() != next_base {
+        // Marks may follow the last event, so that the checksum has to be the right one too.
+        if contents.end() != next_base || contents.last_crc() != next.previous_crc {
             return Err(damaged(path, contents.end_at(), contents.end(), next_base, why));
         }
         self.report.sealed += 1;
@@ -342,13 +370,6 @@ impl Opening<'_> {
         let path = &segment.path;
         let failed = |error| open_failed("cutting the torn tail of", path, error);
         let kept = torn::keep(self.disk(), self.dir, segment, &**file, tail, to).map_err(failed)?;
-        let len = file.len().map_err(failed)?;
-        // The first bytes stay until the mark of the new epoch takes their place: a kill in between finds a
-        // torn tail again, and never a cut without its epoch.
-        let mark_end = (tail.end_at + HEADER_BYTES as u64).min(len);
-        file.set_len(mark_end).map_err(failed)?;
-        file.allocate(mark_end, len - mark_end).map_err(failed)?;
-        file.sync().map_err(failed)?;
         let bytes = to - tail.end_at;
         tracing::warn!(file = %path.display(), at = tail.end_at, bytes, kept = %kept.display(), why, "cut a torn tail");
         let (file, at, why) = (path.clone(), tail.end_at, why.to_owned());
@@ -356,7 +377,9 @@ impl Opening<'_> {
         Ok(())
     }
 
-    /// Says in the log itself that its tail was cut: cursors into what was cut are then known.
+    /// Says in the log itself that its tail was cut, by a mark in its place: cursors into what was cut are then
+    /// known. The mark is durable before anything is cut: an end in between finds a torn tail again, and never
+    /// a cut without its epoch.
     fn begin_epoch(&mut self, last: &mut Last) -> Result<(), OpenError> {
         let path = &last.segment.path;
         let failed = |error| open_failed("marking", path, error);
@@ -365,9 +388,13 @@ impl Opening<'_> {
         let salt = last.segment.header.salt;
         last.previous = mark.seal(salt, last.end_at, last.previous, last.end);
         last.file.write_all_at(&mark.bytes, last.end_at).map_err(failed)?;
+        last.file.sync().map_err(failed)?;
         last.end_at += mark.bytes.len() as u64;
         last.found.last_kind = Kind::Mark;
-        Ok(())
+        let failed = |error| open_failed("cutting the torn tail of", path, error);
+        let len = last.file.len().map_err(failed)?;
+        last.file.set_len(last.end_at).map_err(failed)?;
+        last.file.allocate(last.end_at, len.saturating_sub(last.end_at)).map_err(failed)
     }
 
     /// Makes the first segment of a new log.
@@ -412,9 +439,26 @@ impl Opening<'_> {
         Ok(Last { file, segment, end: 0, end_at: at + carry.bytes.len() as u64, previous, found })
     }
 
+    /// Writes again what is kept and is not known to be durable. After a failed sync the system may call bytes
+    /// written that it has lost, as long as it runs; only bytes that are written again are synced again.
+    fn write_again(&self, file: &dyn DiskFile, base: u64, end_at: u64, found: &FoundState) -> std::io::Result<()> {
+        let record = self.record.filter(|record| record.segment == base);
+        let mut at = found.durable_at.max(record.map_or(0, |record| record.durable_at.into()));
+        let mut piece = vec![0; 256 * 1024];
+        while at < end_at {
+            let len = usize::try_from(end_at - at).unwrap_or(piece.len()).min(piece.len());
+            let piece = piece.get_mut(..len).unwrap_or_default();
+            file.read_exact_at(piece, at)?;
+            file.write_all_at(piece, at)?;
+            at += len as u64;
+        }
+        Ok(())
+    }
+
     /// Makes what is kept durable, and puts the writer behind it.
     fn finish(mut self, last: Last) -> Result<(Arc<Shared>, OpenReport), OpenError> {
         let Last { file, segment, end, end_at, previous, found } = last;
+        let base = segment.base();
         let path = segment.path.clone();
         let failed = |error| open_failed("opening", &path, error);
         let len = file.len().map_err(failed)?;
@@ -423,10 +467,11 @@ impl Opening<'_> {
         if len < taken {
             file.allocate(len, taken - len).map_err(failed)?;
         }
+        self.write_again(&*file, base, end_at, &found).map_err(failed)?;
         file.sync().map_err(failed)?;
         self.disk().sync_dir(self.dir).map_err(failed)?;
         segment.activate(Arc::clone(&file));
-        let (header, base) = (segment.header, segment.base());
+        let header = segment.header;
         self.segments.push(Arc::clone(&segment));
         let plan = Plan {
             next: end,
@@ -465,7 +510,10 @@ impl Opening<'_> {
         let fill = Fill::new(base, end_at);
         let dir = self.dir.to_path_buf();
         let shared = Shared::new(dir, self.options, header.log_id, self.segments, end, plan, io, fill);
-        shared.write_lock_record(&mut shared.io());
+        let lock_path = shared.dir.join(layout::LOCK);
+        let written = shared.write_lock_record(&mut shared.io(), end);
+        // Without it readers in other processes would take all that is written for durable.
+        written.map_err(|error| open_failed("writing", &lock_path, error))?;
         tracing::info!(log = %self.dir.display(), id = %header.log_id, end, "opened");
         Ok((Arc::new(shared), self.report))
     }

@@ -445,8 +445,7 @@ const BACKGROUND_WRITE_BYTES: usize = 1024 * 1024;
 fn takes(open: &OpenBatch, bytes: usize, append: &Append<'_>, now: i64) -> bool {
     open.kind() == kind_of(append)
         && open.raw_len() + bytes <= BATCH_BYTES_MAX
-        // The source's own stream may come on top of the events'.
-        && open.names_max() + append.events.len() < BATCH_NAMES_MAX
+        && open.names_max() + append.all().count() <= BATCH_NAMES_MAX
         && open.recorded_delta(now).is_some()
 }
 

@@ -33,10 +33,14 @@ struct Known {
     segments: Arc<Vec<Arc<Segment>>>,
     /// The durable end never goes back, whatever a torn record says.
     end: u64,
-    /// Where the batches of the last segment end, where `LOCK` does not say it; found once, because then
-    /// nobody writes.
-    found_end: Option<u64>,
+    /// A record of now was seen: one that is not whole is being overwritten.
+    live: bool,
+    /// Where the batches of the last segment end, where `LOCK` does not say it, and what that was found for.
+    found_end: Option<(Looked, u64)>,
 }
+
+/// The last segment, and the number of the record in `LOCK`: as long as both stay, nobody has written.
+type Looked = (u64, Option<u64>);
 
 impl Remote {
     pub fn open(dir: &Path, env: Env, mode: ReadMode) -> Result<Remote, OpenError> {
@@ -53,14 +57,15 @@ impl Remote {
         let written = known.record(&self.dir, &self.env)?;
         let record = written.filter(|record| self.is_of_now(record));
         // In this order: all events up to the end are in the segments seen after it.
-        let last = known.segments.last().map(|last| last.base());
-        if (record.is_some() || known.found_end.is_none()) && last != record.map(|record| record.segment) {
+        if known.segments.last().map(|last| last.base()) != record.map(|record| record.segment) {
             known.list(&self.dir, &self.env).map_err(as_read_error)?;
         }
         let end = match record {
             Some(record) => record.durable_end,
+            None if known.live => known.end,
             None => known.batches_end(written)?,
         };
+        known.live |= record.is_some();
         known.end = known.end.max(end);
         let segments = Arc::clone(&known.segments);
         let head = segments.first().map_or(0, |segment| segment.base());
@@ -146,18 +151,20 @@ impl Known {
             segments.push(segment);
         }
         self.segments = Arc::new(segments);
-        self.found_end = None;
         Ok(())
     }
 
     /// Where the batches of the last segment end, as far as its own bytes and an older record say. Reading
     /// goes as far as events are known to have been durable, so that it comes upon what is damaged.
     fn batches_end(&mut self, older: Option<LockRecord>) -> Result<u64, ReadError> {
-        if let Some(end) = self.found_end {
-            return Ok(end);
-        }
         let Some(last) = self.segments.last() else { return Ok(0) };
         let base = last.base();
+        let looked = (base, older.map(|record| record.sequence));
+        if let Some((found_for, end)) = self.found_end
+            && found_for == looked
+        {
+            return Ok(end);
+        }
         let failed = |error| super::read::read_error(last, error, base);
         let file = last.file().map_err(|error| failed(error.into()))?;
         let older = older.filter(|record| record.segment == base);
@@ -171,7 +178,7 @@ impl Known {
             Verdict::Clean | Verdict::Torn { .. } => tail.end,
             Verdict::Damaged { end, .. } => end,
         };
-        self.found_end = Some(end);
+        self.found_end = Some((looked, end));
         Ok(end)
     }
 }

@@ -272,6 +272,10 @@ impl Verifying<'_> {
             let what = "the segment ends before the next one begins";
             self.damaged(path, end_at, end, next, what);
         }
+        if self.live && trailer.is_none() {
+            // The writer is about to put its indexes there.
+            return Ok(());
+        }
         let (expected, _) = contents.finish();
         self.end_of_full(path, file, len, end_at, &expected)
     }
@@ -312,6 +316,9 @@ impl Verifying<'_> {
     ) -> Result<(), OpenError> {
         let base = header.base.raw();
         let failed = |error| open_scan_failed(path, error, base, end);
+        if self.live {
+            return self.beside_writer(path, file, header);
+        }
         if let Some(trailer) = read_trailer(&**file, header).map_err(|error| open_failed("reading", path, error))? {
             let what = "the segment behind it is missing";
             self.damaged(path, u64::from(trailer.footer_at), trailer.end, trailer.end, what);
@@ -321,7 +328,7 @@ impl Verifying<'_> {
         let same_boot = self.record.is_some_and(|record| is_of_now(self.env, &record));
         let evidence = Evidence {
             boot_changed: !same_boot,
-            durable_end: record.map_or(0, |record| match same_boot && !self.live {
+            durable_end: record.map_or(0, |record| match same_boot {
                 true => record.written_end.max(record.durable_end),
                 false => record.durable_end,
             }),
@@ -351,8 +358,6 @@ impl Verifying<'_> {
                 self.damaged(path, tail.end_at, base, tail.end, "the carry batch is not whole");
             }
             Verdict::Clean => {}
-            // What a live writer is writing right now.
-            Verdict::Torn { .. } if self.live => {}
             Verdict::Torn { to, why } => {
                 let bytes = to - tail.end_at;
                 let (path, at) = (path.display(), tail.end_at);
@@ -360,6 +365,50 @@ impl Verifying<'_> {
                     "{path} ends with {bytes} bytes at {at} of an interrupted write ({why}); none of it was acknowledged, opening cuts it and keeps it aside"
                 ));
             }
+        }
+        Ok(())
+    }
+
+    /// The segment that a live writer writes: what was durable when `LOCK` was read. What is behind it changes
+    /// while it is looked at.
+    fn beside_writer(
+        &mut self,
+        path: &Path,
+        file: &Arc<dyn DiskFile>,
+        header: &SegmentHeader,
+    ) -> Result<(), OpenError> {
+        let base = header.base.raw();
+        // A newer one than the record's was empty then.
+        let record = self.record.filter(|record| record.segment == base);
+        let (end, end_at) = record.map_or((base, PAGE_BYTES as u64), |r| (r.durable_end, r.durable_at.into()));
+        let mut scan = Scan::new(Bytesource::File(Arc::clone(file)), *header, PAGE_BYTES as u64, end_at, Some(base));
+        let mut contents = Contents::new(header);
+        self.read(end_at);
+        loop {
+            let expected = contents.end();
+            let count = |batch: &crate::segment::RawBatch| u64::from(batch.header.record_count);
+            let checked = scan.next().and_then(|batch| match batch {
+                Some(batch) => {
+                    let events = count(&batch);
+                    contents.batch(batch).map(|()| Some(events))
+                }
+                None => Ok(None),
+            });
+            match checked {
+                Ok(Some(events)) => {
+                    self.report.batches += 1;
+                    self.report.events += events;
+                }
+                Ok(None) => break,
+                Err(ScanError::Batch { at, error: BatchError::Corrupt(what) }) => {
+                    self.damaged(path, at, expected, end, what);
+                    return Ok(());
+                }
+                Err(error) => return Err(open_scan_failed(path, error, expected, end)),
+            }
+        }
+        if contents.end() != end {
+            self.damaged(path, contents.end_at(), contents.end(), end, "the segment ends before its events do");
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Bytesource, Footer, FooterBuilder, PAGE_BYTES, Scan, ScanError, SegmentHeader, Trailer};
-use crate::batch::{BatchError, HEADER_BYTES, Kind, Previous, control_batch};
+use crate::batch::{BATCH_ALIGN, BatchError, HEADER_BYTES, Kind, Previous, control_batch};
 use crate::disk::DiskFile;
 
 /// What a segment holds, gathered batch by batch: all that its end will say of it.
@@ -145,12 +145,19 @@ pub(crate) fn seal(file: &Arc<dyn DiskFile>, header: &SegmentHeader, end_at: u64
 pub(crate) fn write_end(file: &Arc<dyn DiskFile>, contents: Contents) -> Result<Trailer, ScanError> {
     let end_at = contents.end_at();
     let (bytes, trailer) = contents.finish();
-    let len = bytes.len() as u64;
-    file.allocate(end_at, len)?;
+    let exact = end_at + bytes.len() as u64;
+    // A file of exactly this length has a whole end, also after a power cut, and whatever differs from it is
+    // damage. So the file is longer until footer and trailer are durable.
+    let len = file.len()?;
+    if len <= exact {
+        file.allocate(len, exact + BATCH_ALIGN as u64 - len)?;
+        // Where space cannot be taken ahead, the length has not changed yet.
+        file.set_len(exact + BATCH_ALIGN as u64)?;
+        file.sync()?;
+    }
     file.write_all_at(&bytes, end_at)?;
-    // A file of exactly this length then has a whole end: whatever differs from it is damage.
     file.sync()?;
-    file.set_len(end_at + len)?;
+    file.set_len(exact)?;
     file.sync()?;
     Ok(trailer)
 }

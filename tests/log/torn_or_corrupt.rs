@@ -1,0 +1,365 @@
+//! What stands behind the last good batch: nothing, a torn tail, or damage; and any flipped bit anywhere.
+
+use std::path::{Path, PathBuf};
+
+use annals::testkit::{Crash, Disk};
+use annals::{Append, Damage, Durability, Event, Expect, Log, OpenError};
+
+use crate::world::{DIR, Seen, World, all};
+
+const PAGE: usize = 4096;
+const MARK: u8 = 4;
+const CLOSE_MARK: u8 = 5;
+const FOOTER: u8 = 6;
+
+/// A batch in the bytes of a segment.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    at: usize,
+    end: usize,
+    kind: u8,
+}
+
+fn batches(bytes: &[u8]) -> Vec<Place> {
+    let mut places = Vec::new();
+    let mut at = PAGE;
+    while at + 128 <= bytes.len() && bytes[at..at + 4] != [0; 4] {
+        let kind = bytes[at + 44];
+        let body = u32::from_le_bytes(bytes[at + 8..at + 12].try_into().unwrap()) as usize;
+        let end = at + usize::from(bytes[at + 46]) * 8 + body;
+        places.push(Place { at, end, kind });
+        if kind == FOOTER {
+            break;
+        }
+        at = end;
+    }
+    places
+}
+
+fn active(world: &World) -> PathBuf {
+    world.segments().pop().unwrap()
+}
+
+fn append(log: &Log, data: &str, durability: Durability) {
+    let event = Event::new("s", "T").data(data.as_bytes());
+    log.append(Append::new().event(event).durability(durability)).unwrap().wait().unwrap();
+}
+
+/// Three appends that no sync was asked for, and a kill: three batches behind the carry batch.
+fn three_written() -> World {
+    let world = World::new(3);
+    let log = world.open();
+    for data in ["first", "second", "third"] {
+        append(&log, data, Durability::Os);
+    }
+    world.kill(log);
+    world
+}
+
+fn forget_lock(world: &World) {
+    world.mem.remove(&Path::new(DIR).join("LOCK")).unwrap();
+}
+
+fn flip(world: &World, place: Place) {
+    world.mem.flip_bit(&active(world), place.at + 130.min(place.end - place.at - 1), 3);
+}
+
+#[track_caller]
+fn damage(world: &World) -> Damage {
+    let segments = || world.segments().iter().map(|path| world.bytes(path)).collect::<Vec<_>>();
+    let before = segments();
+    let found = world.verify().damage;
+    assert_eq!(found.len(), 1, "{found:?}");
+    let error = world.try_open().unwrap_err();
+    let OpenError::Damaged(damage) = error else { panic!("{error}") };
+    assert!(segments() == before, "nothing was changed");
+    assert_eq!(found[0].at, damage.at, "verify says the same");
+    damage
+}
+
+fn data_of(log: &Log) -> Vec<String> {
+    all(&log.reader()).into_iter().map(|event| String::from_utf8(event.data).unwrap()).collect()
+}
+
+#[test]
+fn what_lock_says_was_durable_is_damage_under_any_boot() {
+    for boot in [1, 2] {
+        let mut world = World::new(3);
+        let log = world.open();
+        append(&log, "first", Durability::Disk);
+        append(&log, "second", Durability::Disk);
+        world.kill(log);
+        world.boot = boot;
+        let last = batches(&world.bytes(&active(&world)))[2];
+        flip(&world, last);
+        let damage = damage(&world);
+        assert_eq!((damage.at, damage.first.raw(), damage.end.raw()), (last.at as u64, 1, 2));
+        assert!(damage.what.contains("durable"), "{damage}");
+    }
+}
+
+#[test]
+fn only_zeros_behind_is_clean() {
+    for boot in [1, 2] {
+        let mut world = three_written();
+        world.boot = boot;
+        let log = world.open();
+        assert_eq!(log.report().torn, None);
+        assert_eq!(data_of(&log), ["first", "second", "third"]);
+        assert_eq!(log.tail_epoch().raw(), 0);
+    }
+}
+
+#[test]
+fn a_later_batch_that_knows_better_makes_it_damage_under_any_boot() {
+    for boot in [1, 2] {
+        let mut world = World::new(3);
+        let log = world.open();
+        append(&log, "first", Durability::Disk);
+        append(&log, "second", Durability::Disk);
+        append(&log, "third", Durability::Os);
+        world.kill(log);
+        forget_lock(&world);
+        world.boot = boot;
+        // The third says that the second was durable.
+        let second = batches(&world.bytes(&active(&world)))[2];
+        flip(&world, second);
+        let damage = damage(&world);
+        assert_eq!((damage.at, damage.first.raw(), damage.end.raw()), (second.at as u64, 1, 2));
+    }
+}
+
+#[test]
+fn before_the_second_mark_of_a_close_everything_was_durable() {
+    for flipped in 1..5 {
+        let world = three_written();
+        world.open().close().unwrap();
+        forget_lock(&world);
+        let places = batches(&world.bytes(&active(&world)));
+        assert_eq!(places.iter().map(|place| place.kind).collect::<Vec<_>>(), [3, 1, 1, 1, MARK, CLOSE_MARK]);
+        flip(&world, places[flipped]);
+        assert_eq!(damage(&world).at, places[flipped].at as u64);
+    }
+}
+
+#[test]
+fn good_batches_behind_a_bad_one_are_damage_after_a_kill_and_torn_after_a_power_cut() {
+    let world = three_written();
+    let first = batches(&world.bytes(&active(&world)))[1];
+    flip(&world, first);
+    let damage = damage(&world);
+    assert_eq!((damage.at, damage.first.raw(), damage.end.raw()), (first.at as u64, 0, 3));
+    assert!(damage.what.contains("kill"), "{damage}");
+
+    let mut world = three_written();
+    flip(&world, first);
+    world.boot = 2;
+    let report = world.verify();
+    assert!(report.is_sound() && report.notes.len() == 1, "{report:?}");
+    let log = world.open();
+    assert_eq!(log.tail().raw(), 0);
+    let torn = log.report().torn.clone().unwrap();
+    assert_eq!((torn.file, torn.at), (active(&world), first.at as u64));
+    assert_eq!(log.tail_epoch().raw(), 1);
+}
+
+#[test]
+fn without_lock_a_good_batch_behind_a_bad_one_is_torn_because_the_boot_is_not_known() {
+    let world = three_written();
+    forget_lock(&world);
+    flip(&world, batches(&world.bytes(&active(&world)))[2]);
+    let log = world.open();
+    assert_eq!(data_of(&log), ["first"]);
+}
+
+#[test]
+fn a_torn_tail_is_kept_aside_and_reported_and_cut_once() {
+    for boot in [1, 2] {
+        let mut world = three_written();
+        world.boot = boot;
+        let last = batches(&world.bytes(&active(&world)))[3];
+        flip(&world, last);
+        let cut = world.bytes(&active(&world))[last.at..last.end].to_vec();
+        let log = world.open();
+        let torn = log.report().torn.clone().unwrap();
+        assert_eq!(torn.at, last.at as u64);
+        assert!(torn.kept.starts_with(Path::new(DIR).join("torn")));
+        let kept = world.bytes(&torn.kept);
+        let len = usize::try_from(torn.bytes).unwrap();
+        assert_eq!(&kept[52..], &cut[..len], "the bytes as they were");
+        assert!(cut[len..].iter().all(|byte| *byte == 0), "zeros need not be kept");
+        assert_eq!(data_of(&log), ["first", "second"]);
+        append(&log, "again", Durability::Disk);
+        world.kill(log);
+        let log = world.open();
+        assert_eq!(log.report().torn, None);
+        assert_eq!(log.tail_epoch().raw(), 1, "the log itself knows of the cut");
+        assert_eq!(data_of(&log), ["first", "second", "again"]);
+        log.close().unwrap();
+        let report = world.verify();
+        assert!(report.is_sound() && report.notes.is_empty(), "{report:?}");
+    }
+}
+
+#[test]
+fn a_cut_survives_a_power_cut_right_after_with_its_epoch() {
+    for seed in 0..40 {
+        let mut world = three_written();
+        let places = batches(&world.bytes(&active(&world)));
+        // The first of the lost bytes are zeros, as a lost page leaves them.
+        let mut bytes = world.bytes(&active(&world));
+        bytes[places[1].at..places[1].at + 150].fill(0);
+        world.mem.write_file(&active(&world), &bytes);
+        world.boot = 2;
+        world.stop_after(seed, false);
+        let log = world.try_open().ok();
+        world.power_cut(log, Crash::Seeded(seed));
+        world.disk.heal();
+        let log = world.open();
+        assert!(log.tail_epoch().raw() > 0, "after {seed} calls");
+        assert_eq!(log.tail().raw(), 0);
+    }
+}
+
+#[test]
+fn every_cut_of_the_last_three_batches_drops_whole_appends() {
+    let world = three_written();
+    let places = batches(&world.bytes(&active(&world)));
+    let files = world.snapshot();
+    let path = active(&world);
+    let whole = world.bytes(&path);
+    for cut in (places[1].at..=places[3].end).step_by(3) {
+        let world = world.copy_of(&files);
+        let mut bytes = whole.clone();
+        bytes[cut..].fill(0);
+        world.mem.write_file(&path, &bytes);
+        let good = places.iter().skip(1).take_while(|place| bytes[place.at..place.end] == whole[place.at..place.end]);
+        let good = good.count();
+        let report = world.verify();
+        assert!(report.is_sound(), "cut at {cut}: {report:?}");
+        assert_eq!(report.events, good as u64);
+        let log = world.open();
+        assert_eq!(data_of(&log), ["first", "second", "third"][..good], "cut at {cut}");
+        let rest = &bytes[places[good].end..];
+        assert_eq!(log.report().torn.is_some(), rest.iter().any(|byte| *byte != 0), "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_file_that_ends_within_a_batch_is_torn() {
+    let world = three_written();
+    let places = batches(&world.bytes(&active(&world)));
+    let mut bytes = world.bytes(&active(&world));
+    bytes.truncate(places[3].at + 70);
+    world.mem.write_file(&active(&world), &bytes);
+    let log = world.open();
+    assert_eq!(data_of(&log), ["first", "second"]);
+    append(&log, "again", Durability::Disk);
+    log.close().unwrap();
+    assert!(world.verify().is_sound());
+}
+
+#[test]
+fn a_missing_segment_is_damage() {
+    let world = closed_log();
+    let files = world.snapshot();
+    // Without the first ones it would be a log that was trimmed.
+    for missing in world.segments().into_iter().skip(1) {
+        let world = world.copy_of(&files);
+        world.mem.remove(&missing).unwrap();
+        assert!(!world.verify().is_sound(), "{}", missing.display());
+        assert!(matches!(world.try_open(), Err(OpenError::Damaged(_))), "{}", missing.display());
+    }
+}
+
+/// Two sealed segments, an active one, a torn tail, a source, and a clean close.
+fn closed_log() -> World {
+    let world = World::new(3);
+    let log = world.open();
+    append(&log, "first", Durability::Os);
+    append(&log, "second", Durability::Os);
+    world.kill(log);
+    flip(&world, batches(&world.bytes(&active(&world)))[2]);
+    let log = world.open();
+    let with_source = Append::new().event(Event::new("s", "T").data(&b"third"[..]));
+    log.append(with_source.source("import", &b"17"[..], Expect::None)).unwrap().wait().unwrap();
+    // It does not fit behind these: the segment before it stays small.
+    append(&log, &"x".repeat(258_000), Durability::Disk);
+    append(&log, &"y".repeat(5000), Durability::Disk);
+    append(&log, "last", Durability::Disk);
+    log.close().unwrap();
+    let report = world.verify();
+    assert!(report.is_sound() && report.notes.is_empty(), "{report:?}");
+    assert_eq!(world.segments().len(), 3);
+    world
+}
+
+/// Flips one bit of each chosen byte of a file and says what must be found.
+fn flips(which: usize, chosen: impl Fn(usize, &[u8]) -> bool) {
+    let world = closed_log();
+    let files = world.snapshot();
+    let whole: Vec<Seen> = all(&world.reader());
+    let path = files[which].0.clone();
+    let bytes = &files[which].1;
+    let is_lock = path.ends_with("LOCK");
+    let end = if which + 3 == files.len() { batches(bytes).last().unwrap().end } else { bytes.len() };
+    let mut tried = 0;
+    for at in (0..bytes.len()).filter(|at| chosen(*at, bytes)) {
+        tried += 1;
+        let bit = (at * 5 + at / 8) % 8;
+        world.mem.flip_bit(&path, at, bit as u8);
+        let context = format!("bit {bit} of byte {at} of {}", path.display());
+        let report = world.verify();
+        assert!(!report.is_sound() || !report.notes.is_empty(), "{context} is not found");
+        assert!(!report.is_sound() || is_lock || at >= end, "{context} is damage: {report:?}");
+        if at % 5 == 0 {
+            never_other_events(&world.copy_of(&world.snapshot()), &whole, &context);
+        }
+        world.mem.flip_bit(&path, at, bit as u8);
+    }
+    assert!(tried > 60);
+}
+
+/// Whatever the damage: opening and reading give these events, fewer, or an error.
+fn never_other_events(world: &World, whole: &[Seen], context: &str) {
+    let Ok(log) = world.try_open() else { return };
+    let mut next = 0;
+    for event in log.reader().read(..).system(true) {
+        let Ok(event) = event else { break };
+        let Some(expected) = whole.get(next) else { panic!("{context}: an event too many") };
+        assert_eq!((event.offset().raw(), event.data()), (expected.offset, &expected.data[..]), "{context}");
+        assert_eq!((event.stream(), event.version().raw()), (&expected.stream[..], expected.version), "{context}");
+        next += 1;
+    }
+}
+
+/// All bytes close to others that are not zero, and some of the long runs.
+fn telling(at: usize, bytes: &[u8]) -> bool {
+    let run = |byte: u8| bytes[at.saturating_sub(40)..bytes.len().min(at + 40)].iter().all(|other| *other == byte);
+    at % 1009 == 0 || !(run(0) || run(b'x') || run(b'y'))
+}
+
+#[test]
+fn a_flipped_bit_in_a_small_sealed_segment_is_found() {
+    flips(0, telling);
+}
+
+#[test]
+fn a_flipped_bit_in_a_large_sealed_segment_is_found() {
+    flips(1, |at, bytes| telling(at, bytes) && (at > PAGE || at % 2 == 0));
+}
+
+#[test]
+fn a_flipped_bit_in_the_active_segment_is_found() {
+    flips(2, |at, bytes| telling(at, bytes) && (at > PAGE || at % 2 == 0));
+}
+
+#[test]
+fn a_flipped_bit_in_lock_is_found() {
+    flips(3, |_, _| true);
+}
+
+#[test]
+fn a_flipped_bit_in_what_was_kept_of_a_torn_tail_is_found() {
+    flips(4, |_, _| true);
+}

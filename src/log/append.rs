@@ -139,15 +139,15 @@ impl<'a> Append<'a> {
             event.check()?;
             bytes += OpenBatch::event_len(event);
         }
-        for (stream, _) in &self.expectations {
-            check_name("stream", stream)?;
-        }
         if let Some(source) = &self.source {
             check_source(&source.stream)?;
             if source.data.len() > SOURCE_POSITION_BYTES_MAX {
                 return Err(AppendError::PositionTooLong { bytes: source.data.len() });
             }
             bytes += OpenBatch::event_len(source);
+        }
+        for (stream, _) in &self.expectations {
+            check_name("stream", stream)?;
         }
         if bytes > BATCH_BYTES_MAX {
             return Err(AppendError::TooLarge { bytes });

@@ -68,6 +68,18 @@ pub(super) fn lock_record(file: &dyn DiskFile) -> io::Result<Option<LockRecord>>
     Ok(None)
 }
 
+/// Takes the lock of the file `LOCK`; false when a writer has it.
+pub(super) fn take_lock(file: &dyn DiskFile) -> io::Result<bool> {
+    // Whoever verifies a log takes it for a moment, only to learn whether there is a writer.
+    for _ in 0..100 {
+        if file.try_lock()? {
+            return Ok(true);
+        }
+        std::thread::yield_now();
+    }
+    Ok(false)
+}
+
 /// A failed call while a log is opened.
 pub(super) fn open_failed(doing: &'static str, path: &Path, error: io::Error) -> OpenError {
     if is_full(&error) {

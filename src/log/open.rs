@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::commit::Io;
 use super::error::OpenError;
 use super::files::{
-    Before, Found, Listing, check_chain, damaged, lock_record, open_failed, open_scan_failed, open_segment,
+    Before, Found, Listing, check_chain, damaged, lock_record, open_failed, open_scan_failed, open_segment, take_lock,
 };
 use super::fill::Fill;
 use super::layout::{self, segment_path, unborn_path};
@@ -462,9 +462,11 @@ impl Opening<'_> {
         let path = segment.path.clone();
         let failed = |error| open_failed("opening", &path, error);
         let len = file.len().map_err(failed)?;
-        // Room for the marks of the next close.
-        let taken = (end_at + 4 * HEADER_BYTES as u64).next_multiple_of(PAGE_BYTES as u64);
-        if len < taken {
+        // Room for the marks of the next close. Behind the marks of a close there will be none without an
+        // append, which takes its own room: so a full disk keeps no log from being opened again.
+        let mut taken = len;
+        if found.last_kind != Kind::CloseMark {
+            taken = taken.max((end_at + 4 * HEADER_BYTES as u64).next_multiple_of(PAGE_BYTES as u64));
             file.allocate(len, taken - len).map_err(failed)?;
         }
         self.write_again(&*file, base, end_at, &found).map_err(failed)?;
@@ -488,7 +490,7 @@ impl Opening<'_> {
             file: Arc::clone(&file),
             header,
             at: end_at,
-            taken: taken.max(len),
+            taken,
             closed: false,
             tail_epoch: found.tail_epoch,
             unsynced_since: None,

@@ -286,9 +286,10 @@ impl Plan {
         let carry = control_batch(Kind::Carry, self.next, 0, self.recorded_us, self.tail_epoch, &self.carry.encode());
         let head = PAGE_BYTES as u64 + carry.bytes.len() as u64;
         let most = u64::from(shared.options.segment_bytes_max);
-        let least = u32::try_from(head + needed).unwrap_or(u32::MAX);
-        let doubled = u32::try_from((u64::from(self.header.capacity) * 2).min(most)).unwrap_or(u32::MAX);
-        let capacity = doubled.max(least);
+        let doubled = (u64::from(self.header.capacity) * 2).min(most);
+        // What is carried must not fill the segment, or the next append would need another one.
+        let capacity = if head * 2 > doubled { head + needed.max(doubled) } else { doubled.max(head + needed) };
+        let capacity = u32::try_from(capacity).unwrap_or(u32::MAX);
         let unborn = unborn_path(&shared.dir, self.next);
         let file = match shared.env.disk.open(&unborn, Mode::Truncate) {
             Ok(file) => file,

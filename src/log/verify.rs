@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::{Damage, OpenError};
-use super::files::{Before, Listing, check_chain, damage, lock_record, open_failed, open_scan_failed, open_segment};
+use super::files::{
+    Before, Listing, check_chain, damage, lock_record, open_failed, open_scan_failed, open_segment, take_lock,
+};
 use super::layout;
 use super::lock::{LOCK_BYTES, LockRecord};
 use super::torn;
@@ -67,9 +69,9 @@ pub fn verify_with(path: &Path, env: &Env, progress: &mut dyn FnMut(u64, u64)) -
     };
     let failed = |error| open_failed("reading", &lock_path, error);
     let record = lock_file.as_ref().map(|file| lock_record(&**file)).transpose().map_err(failed)?.flatten();
-    let live = match (&lock_file, &record) {
-        (Some(file), Some(record)) => is_of_now(env, record) && !file.try_lock().map_err(failed)?,
-        _ => false,
+    let live = match &lock_file {
+        Some(file) => !take_lock(&**file).map_err(failed)?,
+        None => false,
     };
     let lock_len = lock_file.as_ref().map_or(Ok(0), |file| file.len()).map_err(failed)?;
     drop(lock_file);

@@ -171,7 +171,9 @@ pub(crate) fn read_trailer(file: &dyn DiskFile, header: &SegmentHeader) -> io::R
         return Ok(None);
     };
     let mut bytes = [0; TRAILER_BYTES];
-    file.read_exact_at(&mut bytes, at)?;
-    let trailer = Trailer::decode(&bytes, header.salt, len);
+    // Short where the file is being sealed and was cut in between: then it had no trailer when its length was
+    // asked for.
+    let read = crate::disk::read_full_at(file, &mut bytes, at)?;
+    let trailer = Trailer::decode(bytes.get(..read).unwrap_or_default(), header.salt, len);
     Ok(trailer.filter(|trailer| trailer.base == header.base.raw()))
 }

@@ -1,7 +1,15 @@
 //! The log as a library: one file per behaviour.
 
 mod atomic;
+mod codecs;
+mod disk_full;
+mod durability;
+mod expectations;
 mod faults;
+mod golden;
+mod limits;
+mod readers;
+mod receipts;
 mod round_trip;
 mod torn_or_corrupt;
 mod world;

@@ -78,6 +78,7 @@ fn what_does_not_get_smaller_is_stored_as_it_is() {
 #[cfg(not(all(feature = "lz4", feature = "zstd")))]
 #[test]
 fn a_codec_that_is_not_built_in_is_refused_by_its_name() {
+    use crate::golden::{batch_range, change_batch};
     use annals::{OpenError, ReadError};
 
     for (codec, code) in [(Codec::Lz4, 1), (Codec::Zstd, 2)].into_iter().filter(|(codec, _)| !codec.is_built_in()) {
@@ -88,9 +89,16 @@ fn a_codec_that_is_not_built_in_is_refused_by_its_name() {
         assert_eq!(all(&world.reader()).len(), 1, "{codec:?}: stored as it is");
         let path = world.segments().remove(0);
         let mut bytes = world.bytes(&path);
-        crate::golden::change_batch(&mut bytes, 1, |batch| {
+        // A compressed body begins with its length, and is smaller than what it holds.
+        let body = batch_range(&bytes, 1).start + 128..batch_range(&bytes, 1).end;
+        let packed = u32::try_from(body.len() - 4).unwrap();
+        bytes[body.start..body.start + 4].copy_from_slice(&packed.to_le_bytes());
+        let mut hasher = crc32fast::Hasher::new_with_initial(u32::from_le_bytes(bytes[80..84].try_into().unwrap()));
+        hasher.update(&bytes[body]);
+        let crc = hasher.finalize().to_le_bytes();
+        change_batch(&mut bytes, 1, |batch| {
             batch[45] = code;
-            // A compressed body is smaller than what it holds.
+            batch[12..16].copy_from_slice(&crc);
             let records = u32::from_le_bytes(batch[64..68].try_into().unwrap());
             batch[64..68].copy_from_slice(&(records + 4096).to_le_bytes());
         });

@@ -182,13 +182,17 @@ fn change_header(bytes: &mut [u8], change: impl Fn(&mut [u8])) {
     }
 }
 
+/// Where the n-th batch of a segment stands.
+pub fn batch_range(bytes: &[u8], n: usize) -> std::ops::Range<usize> {
+    let end_of = |at: usize| at + 128 + u32::from_le_bytes(bytes[at + 8..at + 12].try_into().unwrap()) as usize;
+    let at = (0..n).fold(PAGE, |at, _| end_of(at));
+    at..end_of(at)
+}
+
 /// Changes the header of the n-th batch of a segment, and its checksum with it.
 pub fn change_batch(bytes: &mut [u8], n: usize, change: impl Fn(&mut [u8])) {
     let salt: [u8; 8] = bytes[80..88].try_into().unwrap();
-    let mut at = PAGE;
-    for _ in 0..n {
-        at += 128 + u32::from_le_bytes(bytes[at + 8..at + 12].try_into().unwrap()) as usize;
-    }
+    let at = batch_range(bytes, n).start;
     let batch = &mut bytes[at..at + 128];
     change(batch);
     let mut hasher = crc32fast::Hasher::new();

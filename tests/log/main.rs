@@ -1,5 +1,7 @@
 //! The log as a library: one file per behaviour.
 
+#![allow(clippy::unwrap_used)] // what helps a test is a test too
+
 mod atomic;
 mod codecs;
 mod disk_full;

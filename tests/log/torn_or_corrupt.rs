@@ -323,20 +323,18 @@ fn flips(which: usize, chosen: impl Fn(usize, &[u8]) -> bool) {
 /// Whatever the damage: opening and reading give these events, fewer, or an error.
 fn never_other_events(world: &World, whole: &[Seen], context: &str) {
     let Ok(log) = world.try_open() else { return };
-    let mut next = 0;
-    for event in log.reader().read(..).system(true) {
+    for (next, event) in log.reader().read(..).system(true).enumerate() {
         let Ok(event) = event else { break };
         let Some(expected) = whole.get(next) else { panic!("{context}: an event too many") };
         assert_eq!((event.offset().raw(), event.data()), (expected.offset, &expected.data[..]), "{context}");
         assert_eq!((event.stream(), event.version().raw()), (&expected.stream[..], expected.version), "{context}");
-        next += 1;
     }
 }
 
 /// All bytes close to others that are not zero, and some of the long runs.
 fn telling(at: usize, bytes: &[u8]) -> bool {
     let run = |byte: u8| bytes[at.saturating_sub(40)..bytes.len().min(at + 40)].iter().all(|other| *other == byte);
-    at % 1009 == 0 || !(run(0) || run(b'x') || run(b'y'))
+    at.is_multiple_of(1009) || !(run(0) || run(b'x') || run(b'y'))
 }
 
 #[test]

@@ -71,11 +71,11 @@ pub(super) fn lock_record(file: &dyn DiskFile) -> io::Result<Option<LockRecord>>
 /// Takes the lock of the file `LOCK`; false when a writer has it.
 pub(super) fn take_lock(file: &dyn DiskFile) -> io::Result<bool> {
     // Whoever verifies a log takes it for a moment, only to learn whether there is a writer.
-    for _ in 0..100 {
+    for _ in 0..20 {
         if file.try_lock()? {
             return Ok(true);
         }
-        std::thread::yield_now();
+        std::thread::sleep(std::time::Duration::from_millis(1));
     }
     Ok(false)
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::error::IoFailure;
 use super::shared::{Shared, lock};
+use crate::disk::is_full;
 use crate::disk::{DiskFile, Mode};
 use crate::segment::Segment;
-use crate::disk::is_full;
 
 /// Syncs of up to this many bytes gain by it; larger ones spend their time on their own bytes.
 pub(super) const SMALL_SYNC_BYTES: u64 = 64 * 1024;

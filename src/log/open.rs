@@ -21,7 +21,7 @@ use super::shared::Shared;
 use super::streams::Streams;
 use super::torn;
 use crate::batch::{BatchError, HEADER_BYTES, Kind, Previous, checked_body, control_batch};
-use crate::disk::{DiskFile, Jobs, Mode};
+use crate::disk::{DiskFile, Mode};
 use crate::limits::SEGMENT_BYTES_FIRST;
 use crate::segment::{
     Bytesource, CarriedRecord, Carry, Contents, Evidence, PAGE_BYTES, RawBatch, Scan, ScanError, Segment,
@@ -70,7 +70,7 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(Arc<Shared>, OpenRep
     disk.create_dir(dir).map_err(|error| open_failed("making", dir, error))?;
     let lock_path = dir.join(layout::LOCK);
     let lock_file = disk.open(&lock_path, Mode::Create).map_err(|error| open_failed("opening", &lock_path, error))?;
-    let locked = take_lock(&*lock_file, env.jobs).map_err(|error| open_failed("locking", &lock_path, error))?;
+    let locked = take_lock(&*lock_file).map_err(|error| open_failed("locking", &lock_path, error))?;
     let record = lock_record(&*lock_file).map_err(|error| open_failed("reading", &lock_path, error))?;
     if !locked {
         let pid = record.map(|record| record.pid);
@@ -98,21 +98,6 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(Arc<Shared>, OpenRep
         }
     };
     opening.finish(last)
-}
-
-/// Takes the lock, unless somebody holds it. Verifying looks at the lock by taking it for a moment, so a second
-/// look is worth some milliseconds.
-fn take_lock(file: &dyn DiskFile, jobs: Jobs) -> std::io::Result<bool> {
-    for _ in 0..5 {
-        if file.try_lock()? {
-            return Ok(true);
-        }
-        if jobs == Jobs::ByHand {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(4));
-    }
-    Ok(false)
 }
 
 fn command_of(pid: u32) -> Option<String> {

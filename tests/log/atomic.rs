@@ -109,6 +109,43 @@ fn a_crash_within_recovery_is_recovered_from() {
     }
 }
 
+#[test]
+fn an_end_within_a_seal_leaves_the_events_and_indexes_that_can_be_made_again() {
+    let filled = || {
+        let world = World::new(4).that_only_stops();
+        let log = world.open();
+        // Indexes of several pages, and batches up to the end of the space that was taken.
+        let many = (0..300).map(|n| Event::new(format!("stream-{n}"), "T"));
+        log.append(Append::new().events(many)).unwrap().wait().unwrap();
+        for bytes in [228_000, 30_000] {
+            log.append(Event::new("s", "T").data(vec![1; bytes])).unwrap().wait().unwrap();
+        }
+        assert_eq!(world.segments().len(), 2);
+        (world, log)
+    };
+    let calls = {
+        let (world, log) = filled();
+        let before = world.disk.calls();
+        assert!(log.step().unwrap());
+        world.disk.calls() - before
+    };
+    for seed in 0..calls * 20 {
+        let (mut world, log) = filled();
+        world.stop_after(seed % calls, seed % 2 == 0);
+        let _ = log.step();
+        world.power_cut(Some(log), Crash::Seeded(seed));
+        world.disk.heal();
+        let report = world.verify();
+        assert!(report.is_sound() && report.events == 302, "seed {seed}: {report:?}");
+        let log = world.open();
+        let stat = log.reader().stat().unwrap();
+        assert_eq!((stat.streams, stat.segments[0].sealed), (301, true));
+        log.close().unwrap();
+        let report = world.verify();
+        assert!(report.is_sound() && report.notes.is_empty(), "seed {seed}: {report:?}");
+    }
+}
+
 /// Whether nothing is left for the next open to mend.
 fn is_mended(report: &VerifyReport) -> bool {
     // LOCK is never synced: a power cut may always leave it torn.

@@ -1,11 +1,12 @@
 //! Readers beside a writer, in its process and in others; writers that are killed, and writers that would be two.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use annals::testkit::Crash;
+use annals::testkit::{Crash, Disk, DiskFile, Entry, Env, MemDisk, Mode, verify_with};
 use annals::{Append, Durability, Event, Log, LogReader, Offset, OpenError, verify};
 
 use crate::world::{DIR, SEGMENT, World, all};
@@ -154,6 +155,91 @@ fn readers_and_verify_beside_a_busy_writer_see_a_sound_log() {
     log.close().unwrap();
     let report = verify(dir.path(), &mut |_, _| {}).unwrap();
     assert!(report.is_sound() && report.notes.is_empty() && report.events == 600, "{report:?}");
+}
+
+/// A disk on which the writer appends while a file of segments is read.
+#[derive(Debug)]
+struct Meddling {
+    below: MemDisk,
+    log: Log,
+    reads: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+struct MeddledFile {
+    below: Arc<dyn DiskFile>,
+    log: Log,
+    reads: Arc<AtomicUsize>,
+}
+
+impl Disk for Meddling {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.below.create_dir(path)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        self.below.list(dir)
+    }
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn DiskFile>> {
+        let below = self.below.open(path, mode)?;
+        if path.extension().is_none_or(|extension| extension != "seg") {
+            return Ok(below);
+        }
+        Ok(Arc::new(MeddledFile { below, log: self.log.clone(), reads: Arc::clone(&self.reads) }))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.below.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.below.remove(path)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.below.sync_dir(dir)
+    }
+}
+
+impl DiskFile for MeddledFile {
+    fn len(&self) -> io::Result<u64> {
+        self.below.len()
+    }
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        let read = self.below.read_at(buf, at);
+        if self.reads.fetch_add(1, Ordering::Relaxed) < 12 {
+            (0..2).for_each(|_| put(&self.log, 100, Durability::Disk));
+        }
+        read
+    }
+    fn write_at(&self, buf: &[u8], at: u64) -> io::Result<usize> {
+        self.below.write_at(buf, at)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.below.set_len(len)
+    }
+    fn allocate(&self, at: u64, len: u64) -> io::Result<()> {
+        self.below.allocate(at, len)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.below.sync()
+    }
+    fn try_lock(&self) -> io::Result<bool> {
+        self.below.try_lock()
+    }
+    fn map(&self) -> io::Result<bytes::Bytes> {
+        self.below.map()
+    }
+}
+
+#[test]
+fn what_is_appended_while_a_log_is_verified_is_no_damage() {
+    let world = World::new(1);
+    let log = world.open();
+    (0..3).for_each(|_| put(&log, 100, Durability::Disk));
+    let reads = Arc::new(AtomicUsize::new(0));
+    let meddling = Meddling { below: world.mem.clone(), log: log.clone(), reads: Arc::clone(&reads) };
+    let env = Env { disk: Arc::new(meddling), ..world.env() };
+    let report = verify_with(Path::new(DIR), &env, &mut |_, _| {}).unwrap();
+    assert!(report.is_sound() && report.notes.is_empty(), "{report:?}");
+    assert_eq!(report.events, 3, "up to the end seen at the start");
+    assert!(log.tail().raw() > 3 && reads.load(Ordering::Relaxed) > 1);
 }
 
 const CHILD: &str = "ANNALS_TEST_CHILD_LOG";

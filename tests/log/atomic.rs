@@ -3,7 +3,7 @@
 use annals::testkit::{Crash, Random, SeededRandom};
 use annals::{Append, Event, Expect, Offset, VerifyReport};
 
-use crate::world::{Model, World, all};
+use crate::world::{Model, SEGMENT, World, all};
 
 const SEEDS: u64 = 150;
 
@@ -117,7 +117,7 @@ fn an_end_within_a_seal_leaves_the_events_and_indexes_that_can_be_made_again() {
         // Indexes of several pages, and batches up to the end of the space that was taken.
         let many = (0..300).map(|n| Event::new(format!("stream-{n}"), "T"));
         log.append(Append::new().events(many)).unwrap().wait().unwrap();
-        for bytes in [228_000, 30_000] {
+        for bytes in [238_000, 30_000] {
             log.append(Event::new("s", "T").data(vec![1; bytes])).unwrap().wait().unwrap();
         }
         assert_eq!(world.segments().len(), 2);
@@ -127,6 +127,7 @@ fn an_end_within_a_seal_leaves_the_events_and_indexes_that_can_be_made_again() {
         let (world, log) = filled();
         let before = world.disk.calls();
         assert!(log.step().unwrap());
+        assert!(world.bytes(&world.segments()[0]).len() as u32 > SEGMENT + 4096);
         world.disk.calls() - before
     };
     for seed in 0..calls * 20 {

@@ -105,8 +105,8 @@ impl AppendArgs {
             None => appending.lines(&mut stdin),
         };
         // What is on its way when something fails is appended all the same, and said so.
-        let outcome = outcome.and(appending.settle());
-        outcome.map_err(|failure| match appending.done {
+        let settled = appending.settle();
+        settled.and(outcome).map_err(|failure| match appending.done {
             0 => failure,
             done => failure.after(format_args!("the {} before it were appended", events(done))),
         })?;

@@ -69,7 +69,7 @@ impl Position {
             Failure::new(
                 Exit::Conflict,
                 "source_changed",
-                format!("the source `{source}` of this log was not written by `annals import`; nothing was imported"),
+                format!("the source `{source}` of this log was not written by `annals import`"),
             )
             .help("import under another name: `--source NAME`")
         })
@@ -89,11 +89,7 @@ impl Position {
         Err(Failure::new(
             Exit::Conflict,
             "options_changed",
-            format!(
-                "the source `{source}` was imported with {}, now with {}; nothing was imported",
-                said(&self.options),
-                said(options)
-            ),
+            format!("the source `{source}` was imported with {}, now with {}", said(&self.options), said(options)),
         )
         .help("go on with the options of before, or take all lines anew under another name: `--source NAME`"))
     }

@@ -89,9 +89,8 @@ impl ImportArgs {
         let started = Instant::now();
         // What was read before an error stays, and is said with it.
         let outcome = import.start(&input).and_then(|rest| import.all(&input, rest, &lines));
-        let settled = import.settle();
-        let done = import.done();
-        outcome.and(settled).map_err(|failure| failure.after(&done))?;
+        import.settle().map_err(|failure| failure.after(import.unknown()))?;
+        outcome.map_err(|failure| failure.after(import.done()))?;
         import.log.clone().close()?;
         import.say(json, &path, &input, started)?;
         Ok(Exit::Done)
@@ -336,9 +335,18 @@ impl Import {
         Ok(())
     }
 
-    /// What is in the log at the moment of a failure.
+    /// What is in the log when the disk failed.
+    fn unknown(&self) -> &'static str {
+        match &self.source {
+            Some(_) => "a rerun goes on behind the last line that was kept",
+            None => "look which of the last lines were kept before they are imported again",
+        }
+    }
+
+    /// What is in the log when the input could not be taken further.
     fn done(&self) -> String {
         match (&self.source, self.events) {
+            (_, 0) if self.resumed > 0 => "nothing more was imported".to_owned(),
             (_, 0) => "nothing was imported".to_owned(),
             (Some(_), events) => format!(
                 "the {} lines before it were imported, and a rerun goes on behind line {}",
@@ -405,7 +413,7 @@ fn source_changed(source: &str, position: &Position, input: &str, what: &str) ->
         Exit::Conflict,
         "source_changed",
         format!(
-            "{input} is not what was imported as the source `{source}`: of that, line 1 to {} ({} bytes) are in the log, and the input {what}; nothing was imported",
+            "{input} is not what was imported as the source `{source}`: of that, line 1 to {} ({} bytes) are in the log, and the input {what}",
             position.lines, position.bytes
         ),
     )

@@ -16,8 +16,9 @@ use super::output::note;
 pub(super) const LINE_BYTES_MAX: usize = 2 * DATA_BYTES_MAX;
 
 const BLOCK_BYTES: usize = 256 * 1024;
-/// Blocks that may lie ready.
-const BLOCKS_AHEAD: usize = 4;
+/// Blocks that may lie ready, besides the one in hand on either side. A block holds at least a line, and a
+/// line may be long.
+const BLOCKS_AHEAD: usize = 0;
 
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
@@ -105,7 +106,12 @@ fn run(from: impl Read, name: &str, send: &SyncSender<Result<Vec<u8>, Failure>>)
 /// The plain bytes: zstd is known by its first four.
 fn plain<'r>(mut from: impl Read + 'r) -> io::Result<Box<dyn Read + 'r>> {
     let mut start = Vec::with_capacity(ZSTD_MAGIC.len());
-    (&mut from).take(ZSTD_MAGIC.len() as u64).read_to_end(&mut start)?;
+    // Byte by byte: a first line shorter than this may be all there is for long.
+    while start.len() < ZSTD_MAGIC.len() && ZSTD_MAGIC.starts_with(&start) {
+        if (&mut from).take(1).read_to_end(&mut start)? == 0 {
+            break;
+        }
+    }
     let is_zstd = start == ZSTD_MAGIC;
     let whole = io::Cursor::new(start).chain(from);
     if !is_zstd {

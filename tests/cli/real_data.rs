@@ -64,8 +64,8 @@ fn data(test: &str) -> Option<PathBuf> {
     let dir = std::env::var_os("ANNALS_TEST_DATA").map(PathBuf::from);
     if dir.is_none() {
         // Not by `eprintln`, which would only be shown if the test failed.
-        let _ =
-            writeln!(std::io::stderr(), "{test}: SKIPPED, ANNALS_TEST_DATA names no directory with the real events");
+        let skipped = format!("\n{test}: SKIPPED, ANNALS_TEST_DATA names no directory with the real events\n");
+        let _ = std::io::stderr().write_all(skipped.as_bytes());
     }
     dir
 }

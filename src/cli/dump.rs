@@ -14,7 +14,7 @@ use crate::batch::{Batch, BatchError, Codec, HEADER_BYTES, Kind, checked_body};
 use crate::disk::{Disk, DiskFile, Mode, RealDisk};
 use crate::event::Span;
 use crate::segment::{
-    Bytesource, Carry, Footer, PAGE_BYTES, RawBatch, Scan, ScanError, SegmentHeader, TRAILER_BYTES, Trailer,
+    Bytesource, Carry, Footer, PAGE_BYTES, RawBatch, Scan, ScanError, SegmentHeader, TRAILER_BYTES, Trailer, TypeEntry,
     last_nonzero, next_good, read_header, read_trailer,
 };
 
@@ -405,6 +405,7 @@ struct TypePart {
     #[serde(rename = "type")]
     event_type: String,
     events: u64,
+    batches: Vec<u64>,
 }
 
 impl BatchPart {
@@ -508,7 +509,11 @@ impl FooterPart {
             system: entry.system,
             batches: footer.batches_of(&entry),
         });
-        let event_type = |(name, events): (&str, u64)| TypePart { event_type: name.to_owned(), events };
+        let event_type = |one: TypeEntry<'_>| TypePart {
+            event_type: one.name.to_owned(),
+            events: one.events,
+            batches: one.batches().collect(),
+        };
         FooterPart {
             places: footer.places().map(|place| PlacePart { byte: place.at, base: place.base }).collect(),
             streams: streams.collect(),
@@ -714,9 +719,9 @@ impl FooterPart {
         }
         match &self.types {
             None => lines.push("  types: too many to list".to_owned()),
-            Some(types) => lines.extend(
-                types.iter().map(|TypePart { event_type, events }| format!("  type {event_type}  {events} events")),
-            ),
+            Some(types) => lines.extend(types.iter().map(|TypePart { event_type, events, batches }| {
+                format!("  type {event_type}  {events} events  in batches at {batches:?}")
+            })),
         }
     }
 }

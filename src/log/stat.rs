@@ -103,7 +103,7 @@ pub(super) fn stat(reader: &LogReader, view: &View, writer: Option<Writer>) -> R
     for (segment, summary) in view.segments.iter().zip(&all) {
         stat.add(segment, summary)?;
         match summary.footer.types() {
-            Some(names) => types.extend(names.into_iter().map(|(name, _)| name.into())),
+            Some(listed) => types.extend(listed.into_iter().map(|one| one.name.into())),
             None => types_by_reading(reader, &summary.trailer, &mut types)?,
         }
     }

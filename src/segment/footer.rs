@@ -10,14 +10,16 @@
 //! |     4 | types               | entries of the type list                                                  |
 //! |     4 | types_complete      | 1, or 0 when there were more than [`TYPES_MAX`] and none is listed        |
 //! |     8 | reserved            | zero                                                                      |
-//! |  24 n | offset index        | base_offset - segment's u32, byte position / 64 u32, recorded_us i64,     |
-//! |       |                     | largest event time up to and including this batch i64; a batch at least   |
-//! |       |                     | every [`PLACE_BYTES`]                                                     |
+//! |  32 n | offset index        | a batch at least every [`PLACE_BYTES`]: base_offset - segment's u32, byte |
+//! |       |                     | position / 64 u32, recorded_us i64; smallest and largest time of users'   |
+//! |       |                     | events from this batch to before the next entry's i64 i64                 |
 //! |  32 n | stream map          | hash 16, last version u64, last offset - segment's u32, batches u32;      |
 //! |       |                     | ascending by hash                                                         |
 //! |   4 n | postings            | for streams in more than one batch: count, then byte position / 64 of each |
 //! |  64 n | filter              | Bloom filter of the hashes, one block a hash (Putze and others 2007)      |
-//! |       | type list           | name_len varint, name, events varint; ascending by name                   |
+//! |       | type list           | name_len varint, name, events varint, batches varint, then for each batch |
+//! |       |                     | its distance / 64 from the one before varint (the first: from 0);         |
+//! |       |                     | ascending by name, users' events alone                                    |
 //!
 //! In `batches`, bit 31 clear: the one batch's position / 64; set: index into the postings. Bit 30: the stream
 //! is the log's own. A hash is SipHash-1-3-128 of the name under the log's id.
@@ -28,7 +30,7 @@ use bytes::Bytes;
 
 use super::name_hash::{ByName, NameHash};
 use crate::LogId;
-use crate::batch::{Batch, BatchError, Input, put_varint};
+use crate::batch::{Batch, BatchError, Header, Input, put_varint};
 use crate::limits::NAME_BYTES_MAX;
 
 /// Bytes of batches between two entries of the offset index, about.
@@ -37,7 +39,7 @@ const PLACE_BYTES: u64 = 16 * 1024;
 const TYPES_MAX: usize = 4096;
 
 const FIXED_BYTES: usize = 32;
-const PLACE_ENTRY: usize = 24;
+const PLACE_ENTRY: usize = 32;
 const STREAM_ENTRY: usize = 32;
 const FILTER_BLOCK: usize = 64;
 const HEAP_BIT: u32 = 1 << 31;
@@ -46,7 +48,8 @@ const SYSTEM_BIT: u32 = 1 << 30;
 const FILTER_BITS: u32 = 6;
 const FILTER_HASHES_A_BLOCK: usize = 48;
 
-/// Where a batch stands, and what lies before it.
+/// Where a batch stands, and what lies from it to the next place. Times may jump back by years: each place says
+/// for itself which it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     /// Offset of its first event.
@@ -54,8 +57,41 @@ pub(crate) struct Place {
     /// Byte position of the batch.
     pub at: u64,
     pub recorded_us: i64,
-    /// Largest event time of the segment up to and including this batch.
+    /// Smallest and largest time of the users' events; the smallest is above the largest when there are none.
+    pub time_min_us: i64,
     pub time_max_us: i64,
+}
+
+/// What a segment knows of a type of users' events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TypeEntry<'f> {
+    pub name: &'f str,
+    pub events: u64,
+    /// How many batches hold it, and where, as it is stored.
+    batches: usize,
+    distances: &'f [u8],
+}
+
+impl TypeEntry<'_> {
+    /// Byte positions of the batches that hold it, ascending.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code))] // shown by `annals dump`
+    pub fn batches(&self) -> impl Iterator<Item = u64> + '_ {
+        let mut input = Input::new(self.distances);
+        let mut at64 = 0u64;
+        (0..self.batches).map_while(move |_| {
+            at64 = at64.checked_add(input.varint()?)?;
+            at64.checked_mul(64)
+        })
+    }
+}
+
+/// A type while its segment goes by.
+#[derive(Debug, Default)]
+struct TypeSeen {
+    events: u64,
+    last_at64: u64,
+    batches: u64,
+    distances: Vec<u8>,
 }
 
 /// What a segment knows of a stream.
@@ -94,10 +130,9 @@ pub(crate) struct FooterBuilder {
     base: u64,
     places: Vec<Place>,
     next_place_at: u64,
-    time_max_us: i64,
     streams: ByName<Seen>,
     links: Vec<Link>,
-    types: BTreeMap<Box<[u8]>, u64>,
+    types: BTreeMap<Box<[u8]>, TypeSeen>,
     types_complete: bool,
     pub user_events: u64,
     pub system_events: u64,
@@ -111,7 +146,6 @@ impl FooterBuilder {
             base,
             places: Vec::new(),
             next_place_at: 0,
-            time_max_us: i64::MIN,
             streams: ByName::default(),
             links: Vec::new(),
             types: BTreeMap::new(),
@@ -124,13 +158,7 @@ impl FooterBuilder {
 
     /// Takes the next batch of events, which stands at a byte position.
     pub fn batch(&mut self, at: u64, batch: &Batch) {
-        let header = batch.header();
-        self.time_max_us = self.time_max_us.max(header.time_max_us);
-        if at >= self.next_place_at {
-            self.next_place_at = at + PLACE_BYTES;
-            let (recorded_us, time_max_us) = (header.recorded_us, self.time_max_us);
-            self.places.push(Place { base: header.base_offset, at, recorded_us, time_max_us });
-        }
+        self.place(at, batch.header());
         let names = batch.names();
         let mut last: Vec<(u64, u64)> = vec![(0, 0); names.streams.len()];
         let mut types = vec![0u64; names.types.len()];
@@ -149,7 +177,7 @@ impl FooterBuilder {
             }
         }
         for (name, count) in names.types.iter().zip(types).filter(|(_, count)| *count > 0) {
-            self.count_type(batch.bytes_of(*name), count);
+            self.count_type(batch.bytes_of(*name), count, at / 64);
         }
         let at64 = count32(usize::try_from(at / 64).unwrap_or(usize::MAX));
         for (stream, (last_version, last_offset)) in names.streams.iter().zip(last) {
@@ -164,15 +192,30 @@ impl FooterBuilder {
         }
     }
 
-    fn count_type(&mut self, name: &[u8], count: u64) {
+    fn place(&mut self, at: u64, header: &Header) {
+        if at >= self.next_place_at {
+            self.next_place_at = at + PLACE_BYTES;
+            let (base, recorded_us) = (header.base_offset, header.recorded_us);
+            self.places.push(Place { base, at, recorded_us, time_min_us: i64::MAX, time_max_us: i64::MIN });
+        }
+        if let Some(place) = self.places.last_mut() {
+            place.time_min_us = place.time_min_us.min(header.time_min_us);
+            place.time_max_us = place.time_max_us.max(header.time_max_us);
+        }
+    }
+
+    fn count_type(&mut self, name: &[u8], events: u64, at64: u64) {
         if !self.types_complete {
             return;
         }
-        match self.types.get_mut(name) {
-            Some(events) => *events += count,
-            None => {
-                self.types.insert(name.into(), count);
-            }
+        if !self.types.contains_key(name) {
+            self.types.insert(name.into(), TypeSeen::default());
+        }
+        if let Some(seen) = self.types.get_mut(name) {
+            seen.events += events;
+            seen.batches += 1;
+            put_varint(&mut seen.distances, at64 - seen.last_at64);
+            seen.last_at64 = at64;
         }
         if self.types.len() > TYPES_MAX {
             self.types_complete = false;
@@ -239,15 +282,18 @@ impl FooterBuilder {
             out.extend(count32(usize::try_from(place.base - self.base).unwrap_or(usize::MAX)).to_le_bytes());
             out.extend(count32(usize::try_from(place.at / 64).unwrap_or(usize::MAX)).to_le_bytes());
             out.extend(place.recorded_us.to_le_bytes());
+            out.extend(place.time_min_us.to_le_bytes());
             out.extend(place.time_max_us.to_le_bytes());
         }
         out.extend(map);
         postings.iter().for_each(|posting| out.extend(posting.to_le_bytes()));
         out.extend(filter);
-        for (name, events) in &self.types {
+        for (name, seen) in &self.types {
             put_varint(&mut out, name.len() as u64);
             out.extend_from_slice(name);
-            put_varint(&mut out, *events);
+            put_varint(&mut out, seen.events);
+            put_varint(&mut out, seen.batches);
+            out.extend_from_slice(&seen.distances);
         }
         out
     }
@@ -333,7 +379,13 @@ impl Footer {
         let mut input = self.input(FIXED_BYTES + index * PLACE_ENTRY);
         let (rel, at64) = (input.u32()?, input.u32()?);
         let base = self.base + u64::from(rel);
-        Some(Place { base, at: u64::from(at64) * 64, recorded_us: input.i64()?, time_max_us: input.i64()? })
+        Some(Place {
+            base,
+            at: u64::from(at64) * 64,
+            recorded_us: input.i64()?,
+            time_min_us: input.i64()?,
+            time_max_us: input.i64()?,
+        })
     }
 
     /// All indexed batches, in order.
@@ -402,8 +454,8 @@ impl Footer {
         (0..count).map_while(|_| input.u32()).map(|at64| u64::from(at64) * 64).collect()
     }
 
-    /// Types of users' events with their counts; `None` when the segment has too many to list.
-    pub fn types(&self) -> Option<Vec<(&str, u64)>> {
+    /// Types of users' events; `None` when the segment has too many to list.
+    pub fn types(&self) -> Option<Vec<TypeEntry<'_>>> {
         if !self.types_complete {
             return None;
         }
@@ -411,7 +463,14 @@ impl Footer {
         let mut types = Vec::new();
         for _ in 0..self.types {
             let len = usize::try_from(input.varint()?).ok().filter(|len| *len <= NAME_BYTES_MAX)?;
-            types.push((std::str::from_utf8(input.take(len)?).ok()?, input.varint()?));
+            let name = std::str::from_utf8(input.take(len)?).ok()?;
+            let (events, batches) = (input.varint()?, usize::try_from(input.varint()?).ok()?);
+            let distances = input.rest();
+            for _ in 0..batches {
+                input.varint()?;
+            }
+            let distances = distances.get(..distances.len() - input.rest().len())?;
+            types.push(TypeEntry { name, events, batches, distances });
         }
         Some(types)
     }
@@ -462,7 +521,9 @@ mod tests {
         assert_eq!(footer.batches_of(&own), [4480]);
         assert_eq!(footer.stream(NameHash::of(LOG, b"nobody")), None);
         assert_eq!(footer.streams().count(), 4);
-        assert_eq!(footer.types(), Some(vec![("T", 4)]));
+        let types = footer.types().expect("there is one");
+        assert_eq!(types.iter().map(|one| (one.name, one.events)).collect::<Vec<_>>(), [("T", 4)]);
+        assert_eq!(types[0].batches().collect::<Vec<_>>(), [4096, 4480, 40960]);
     }
 
     #[test]
@@ -507,7 +568,8 @@ mod tests {
             other[at] = 0xff;
             if let Ok(footer) = Footer::decode(Bytes::from(other), 100) {
                 footer.streams().for_each(|stream| drop(footer.batches_of(&stream)));
-                let _ = (footer.types(), footer.place_of(103), footer.stream(NameHash::of(LOG, b"a")));
+                let _ = (footer.place_of(103), footer.stream(NameHash::of(LOG, b"a")));
+                footer.types().into_iter().flatten().for_each(|one| assert!(one.batches().count() <= payload.len()));
             }
         }
     }

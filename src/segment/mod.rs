@@ -19,6 +19,8 @@ pub use file::ReadMode;
 
 pub(crate) use carry::{CarriedRecord, Carry};
 pub(crate) use file::{Segment, read_header, read_trailer};
+#[cfg(feature = "cli")]
+pub(crate) use footer::TypeEntry;
 pub(crate) use footer::{Footer, FooterBuilder};
 pub(crate) use header::{PAGE_BYTES, ReadHeader, SegmentHeader};
 pub(crate) use name_hash::{ByName, NameHash};

@@ -33,6 +33,12 @@ impl LogArg {
         Ok(&self.log)
     }
 
+    /// A reader that maps what is sealed.
+    pub(super) fn mapped_reader(&self) -> Result<LogReader, Failure> {
+        here(&self.log)?;
+        Ok(LogReader::open(&self.log)?)
+    }
+
     pub(super) fn reader(&self) -> Result<LogReader, Failure> {
         open_reader(&self.log)
     }

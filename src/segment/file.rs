@@ -136,8 +136,11 @@ impl Segment {
 
     /// A walk that starts at a batch at or before the one that holds an offset.
     pub fn scan_from(&self, offset: u64, mode: ReadMode) -> Result<Scan, ScanError> {
-        let place = match self.footer(mode)? {
+        // Reading from the front needs no index: a scan of the whole log then keeps none in memory.
+        let footer = if offset <= self.base() { None } else { self.footer(mode)? };
+        let place = match footer {
             Some(footer) => footer.place_of(offset).map(|place| (place.base, place.at)),
+            None if self.trailer().is_some() => None,
             None => self.place_of(offset),
         };
         let (base, at) = place.unwrap_or((self.base(), PAGE_BYTES as u64));

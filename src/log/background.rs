@@ -102,6 +102,7 @@ impl Shared {
             matches!(io.last_kind, Kind::Mark | Kind::CloseMark)
         };
         let plan = self.plan();
+        let marked = marked || plan.next == 0;
         if self.poisoned().is_some() || (plan.unsynced_since.is_none() && marked && plan.next == self.durable_end()) {
             self.idle.store(true, Ordering::Release);
             return None;

@@ -152,6 +152,25 @@ fn an_empty_log_stays_as_it_is_when_it_is_opened_and_closed() {
 }
 
 #[test]
+fn a_log_that_is_opened_and_killed_before_anything_is_appended_is_as_its_close_left_it() {
+    for crash in [Crash::KeepAll, Crash::LoseUnsynced, Crash::Seeded(1), Crash::Seeded(2)] {
+        let mut world = World::new(1);
+        let log = world.open();
+        append(&log, Durability::Disk).wait().unwrap();
+        log.close().unwrap();
+        let path = world.segments().pop().unwrap();
+        let before = world.bytes(&path);
+        for _ in 0..3 {
+            let log = world.open();
+            assert_eq!((log.report().torn.clone(), log.tail().raw(), log.tail_epoch().raw()), (None, 1, 0));
+            world.power_cut(Some(log), crash);
+            assert!(world.bytes(&path) == before);
+            assert!(world.verify().is_sound());
+        }
+    }
+}
+
+#[test]
 fn zeros_ahead_never_meet_batches() {
     let world = World::new(1);
     let log = Log::options().env(world.env()).open(crate::world::DIR).unwrap();

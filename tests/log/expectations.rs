@@ -198,6 +198,67 @@ fn a_position_alone_can_be_appended() {
     assert_eq!(log.append(again).unwrap().wait().unwrap().first().raw(), 1);
 }
 
+/// Threads that decide on what they know of many streams, while the log rolls, seals and compresses.
+#[test]
+fn threads_that_race_for_the_same_streams_never_both_win() {
+    let dir = tempfile::tempdir().unwrap();
+    let log =
+        Log::options().segment_bytes_max(crate::world::SEGMENT).codec(annals::Codec::Lz4).open(dir.path()).unwrap();
+    const STREAMS: u64 = 40;
+    let won = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..6)
+            .map(|thread| {
+                let log = &log;
+                scope.spawn(move || {
+                    let random = SeededRandom::new(thread);
+                    let mut known = vec![Expect::None; STREAMS as usize];
+                    let mut won = vec![0u64; STREAMS as usize];
+                    for n in 0..300 {
+                        let index = (random.next_u64() % STREAMS) as usize;
+                        let stream = format!("s-{index}");
+                        let noise: Vec<u8> =
+                            (0..random.next_u64() % 800).flat_map(|_| random.next_u64().to_le_bytes()).collect();
+                        let append =
+                            Append::new().expect(&stream, known[index]).event(Event::new(&stream, "T").data(noise));
+                        match log.append(append.durability(annals::Durability::Os)) {
+                            Ok(receipt) => {
+                                known[index] = Expect::Version(receipt.planned().versions().next().unwrap());
+                                won[index] += 1;
+                                if n % 10 == 0 {
+                                    receipt.wait().unwrap();
+                                }
+                            }
+                            Err(AppendError::WrongVersion { actual, last, .. }) => {
+                                known[index] = match thread % 2 {
+                                    0 => actual.map_or(Expect::None, Expect::Version),
+                                    _ => last.map_or(Expect::None, Expect::Last),
+                                };
+                            }
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                    won
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).fold(vec![0; STREAMS as usize], |all, won| {
+            all.iter().zip(won).map(|(all, won)| all + won).collect::<Vec<u64>>()
+        })
+    });
+    log.sync().unwrap();
+    let mut counts = vec![0u64; STREAMS as usize];
+    for event in log.read(..) {
+        let event = event.unwrap();
+        let index: usize = event.stream().strip_prefix("s-").unwrap().parse().unwrap();
+        assert_eq!(event.version().raw(), counts[index], "versions have no gap and no double");
+        counts[index] += 1;
+    }
+    assert_eq!(counts, won);
+    assert!(log.reader().stat().unwrap().segments.len() > 5);
+    log.close().unwrap();
+    assert!(annals::verify(dir.path(), &mut |_, _| {}).unwrap().is_sound());
+}
+
 /// Random expectations against a map of what is there.
 #[test]
 fn expectations_agree_with_a_map_through_any_history() {

@@ -9,6 +9,7 @@ mod durability;
 mod expectations;
 mod faults;
 mod golden;
+mod hooked;
 mod limits;
 mod readers;
 mod receipts;

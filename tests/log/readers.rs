@@ -1,14 +1,15 @@
 //! Readers beside a writer, in its process and in others; writers that are killed, and writers that would be two.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use annals::testkit::{Crash, Disk, DiskFile, Entry, Env, MemDisk, Mode, verify_with};
+use annals::testkit::{Crash, Env, Op, verify_with};
 use annals::{Append, Durability, Event, Log, LogReader, Offset, OpenError, verify};
 
+use crate::hooked::{Hooked, Hooks};
 use crate::world::{DIR, SEGMENT, World, all};
 
 fn put(log: &Log, bytes: usize, durability: Durability) {
@@ -92,6 +93,31 @@ fn a_log_that_was_not_closed_can_be_read_up_to_its_good_end() {
 }
 
 #[test]
+fn a_sealed_segment_is_never_written_again_because_readers_map_it() {
+    let mut world = World::new(1);
+    let log = world.open();
+    (0..6).for_each(|_| put(&log, 100_000, Durability::Disk));
+    while log.step().unwrap() {}
+    let sealed = world.segments().len() - 1;
+    assert!(sealed > 1);
+    let files: Vec<_> = world.segments().into_iter().take(sealed).collect();
+    let before: Vec<_> = files.iter().map(|path| world.bytes(path)).collect();
+    let calls = world.disk.calls();
+    log.close().unwrap();
+    world.open().close().unwrap();
+    world.kill(world.open());
+    world.power_cut(None, Crash::Seeded(1));
+    let log = world.open();
+    (0..6).for_each(|_| put(&log, 100_000, Durability::Disk));
+    while log.step().unwrap() {}
+    log.close().unwrap();
+    let changes = [Op::Write, Op::SetLen, Op::Allocate];
+    let calls: Vec<_> = world.disk.log().into_iter().skip(usize::try_from(calls).unwrap()).collect();
+    assert!(calls.iter().all(|(op, path)| !changes.contains(op) || !files.contains(path)), "{calls:?}");
+    assert!(files.iter().map(|path| world.bytes(path)).eq(before));
+}
+
+#[test]
 fn there_is_no_log_to_read_where_none_was_made() {
     let world = World::new(1);
     let open = |world: &World| LogReader::open_with(DIR, world.env(), annals::ReadMode::Pread).unwrap_err();
@@ -157,85 +183,23 @@ fn readers_and_verify_beside_a_busy_writer_see_a_sound_log() {
     assert!(report.is_sound() && report.notes.is_empty() && report.events == 600, "{report:?}");
 }
 
-/// A disk on which the writer appends while a file of segments is read.
-#[derive(Debug)]
-struct Meddling {
-    below: MemDisk,
-    log: Log,
-    reads: Arc<AtomicUsize>,
-}
-
-#[derive(Debug)]
-struct MeddledFile {
-    below: Arc<dyn DiskFile>,
-    log: Log,
-    reads: Arc<AtomicUsize>,
-}
-
-impl Disk for Meddling {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.below.create_dir(path)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
-        self.below.list(dir)
-    }
-    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn DiskFile>> {
-        let below = self.below.open(path, mode)?;
-        if path.extension().is_none_or(|extension| extension != "seg") {
-            return Ok(below);
-        }
-        Ok(Arc::new(MeddledFile { below, log: self.log.clone(), reads: Arc::clone(&self.reads) }))
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.below.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.below.remove(path)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.below.sync_dir(dir)
-    }
-}
-
-impl DiskFile for MeddledFile {
-    fn len(&self) -> io::Result<u64> {
-        self.below.len()
-    }
-    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
-        let read = self.below.read_at(buf, at);
-        if self.reads.fetch_add(1, Ordering::Relaxed) < 12 {
-            (0..2).for_each(|_| put(&self.log, 100, Durability::Disk));
-        }
-        read
-    }
-    fn write_at(&self, buf: &[u8], at: u64) -> io::Result<usize> {
-        self.below.write_at(buf, at)
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.below.set_len(len)
-    }
-    fn allocate(&self, at: u64, len: u64) -> io::Result<()> {
-        self.below.allocate(at, len)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.below.sync()
-    }
-    fn try_lock(&self) -> io::Result<bool> {
-        self.below.try_lock()
-    }
-    fn map(&self) -> io::Result<bytes::Bytes> {
-        self.below.map()
-    }
-}
-
 #[test]
 fn what_is_appended_while_a_log_is_verified_is_no_damage() {
     let world = World::new(1);
     let log = world.open();
     (0..3).for_each(|_| put(&log, 100, Durability::Disk));
     let reads = Arc::new(AtomicUsize::new(0));
-    let meddling = Meddling { below: world.mem.clone(), log: log.clone(), reads: Arc::clone(&reads) };
-    let env = Env { disk: Arc::new(meddling), ..world.env() };
+    let on_read = {
+        let (log, reads) = (log.clone(), Arc::clone(&reads));
+        move |path: &Path| {
+            let is_segment = path.extension().is_some_and(|extension| extension == "seg");
+            if is_segment && reads.fetch_add(1, Ordering::Relaxed) < 12 {
+                (0..2).for_each(|_| put(&log, 100, Durability::Disk));
+            }
+        }
+    };
+    let disk = Hooked::new(Arc::new(world.mem.clone()), Hooks { on_read: Box::new(on_read), ..Hooks::default() });
+    let env = Env { disk: Arc::new(disk), ..world.env() };
     let report = verify_with(Path::new(DIR), &env, &mut |_, _| {}).unwrap();
     assert!(report.is_sound() && report.notes.is_empty(), "{report:?}");
     assert_eq!(report.events, 3, "up to the end seen at the start");

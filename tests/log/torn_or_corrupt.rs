@@ -1,11 +1,14 @@
 //! What stands behind the last good batch: nothing, a torn tail, or damage; and any flipped bit anywhere.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use annals::testkit::{Crash, Disk};
-use annals::{Append, Damage, Durability, Event, Expect, Log, OpenError};
+use annals::testkit::{Crash, Disk, Env, Random, SeededRandom, verify_with};
+use annals::{Append, Damage, Durability, Event, Expect, Log, LogReader, OpenError, ReadMode};
 
-use crate::world::{DIR, Seen, World, all};
+use crate::hooked::{Hooked, Hooks};
+use crate::world::{DIR, SEGMENT, Seen, World, all};
 
 const PAGE: usize = 4096;
 const MARK: u8 = 4;
@@ -96,6 +99,45 @@ fn what_lock_says_was_durable_is_damage_under_any_boot() {
         assert_eq!((damage.at, damage.first.raw(), damage.end.raw()), (last.at as u64, 1, 2));
         assert!(damage.what.contains("durable"), "{damage}");
     }
+}
+
+/// While the first append is synced the second one is written: `LOCK` knows of both, and of one as durable.
+fn written_beside_a_sync() -> World {
+    let world = World::new(3);
+    let opened: Arc<OnceLock<Log>> = Arc::default();
+    let syncing = Arc::clone(&opened);
+    let second = AtomicBool::new(false);
+    let on_sync = move |path: &Path| {
+        let Some(log) = syncing.get().filter(|_| path.extension().is_some()) else { return };
+        if !second.swap(true, Ordering::Relaxed) {
+            append(log, "second", Durability::Os);
+        }
+    };
+    let hooks = Hooks { on_sync: Box::new(on_sync), ..Hooks::default() };
+    let env = Env { disk: Arc::new(Hooked::new(Arc::new(world.mem.clone()), hooks)), ..world.env() };
+    let log = world.options().env(env).open(DIR).unwrap();
+    opened.set(log.clone()).unwrap();
+    append(&log, "first", Durability::Disk);
+    assert_eq!((log.durable_end().raw(), log.tail().raw()), (1, 2));
+    assert_eq!(world.reader().tail().unwrap().raw(), 2);
+    world.kill(log);
+    world
+}
+
+#[test]
+fn what_lock_says_was_written_is_damage_while_the_machine_runs_on_and_torn_after_a_power_cut() {
+    let world = written_beside_a_sync();
+    assert_eq!(data_of(&world.open()), ["first", "second"]);
+
+    let mut world = written_beside_a_sync();
+    let last = batches(&world.bytes(&active(&world)))[2];
+    flip(&world, last);
+    let damage = damage(&world);
+    assert_eq!((damage.at, damage.first.raw(), damage.end.raw()), (last.at as u64, 1, 2));
+    world.boot = 2;
+    let log = world.open();
+    assert_eq!(data_of(&log), ["first"]);
+    assert_eq!(log.report().torn.as_ref().map(|torn| torn.at), Some(last.at as u64));
 }
 
 #[test]
@@ -277,8 +319,37 @@ fn a_segment_is_not_sealed_before_a_mark_that_is_damaged() {
     let places = batches(&world.bytes(&path));
     assert_eq!(places.iter().map(|place| place.kind).collect::<Vec<_>>(), [3, 1, MARK]);
     world.mem.flip_bit(&path, places[2].at + 50, 0);
-    let damage = damage(&world);
-    assert_eq!((damage.file, damage.at), (path, places[2].at as u64));
+    let before = world.bytes(&path);
+    assert!(!world.verify().is_sound());
+    let Err(OpenError::Damaged(damage)) = world.try_open() else { panic!("it is damaged") };
+    assert_eq!((&damage.file, damage.at), (&path, places[2].at as u64));
+    assert!(world.bytes(&path) == before, "nothing was changed");
+}
+
+#[test]
+fn space_that_ends_just_where_the_indexes_would_is_no_damage() {
+    let full = |bytes: usize| {
+        let world = World::new(3);
+        let log = world.open();
+        // The indexes take more than what is kept free for marks.
+        let streams = (0..20).map(|n| Event::new(format!("s-{n}"), "T"));
+        log.append(Append::new().events(streams)).unwrap().wait().unwrap();
+        append(&log, &"x".repeat(bytes), Durability::Disk);
+        append(&log, &"y".repeat(50_000), Durability::Disk);
+        (world, log)
+    };
+    let (world, log) = full(240_000);
+    assert!(log.step().unwrap());
+    let sealed = world.bytes(&world.segments()[0]).len();
+    let (world, log) = full(240_000 + SEGMENT as usize - sealed);
+    world.kill(log);
+    let report = world.verify();
+    assert!(report.is_sound() && report.notes.len() == 1, "{report:?}");
+    assert_eq!(world.bytes(&world.segments()[0]).len(), SEGMENT as usize);
+    world.open().close().unwrap();
+    assert_eq!(world.bytes(&world.segments()[0]).len(), SEGMENT as usize);
+    let report = world.verify();
+    assert!(report.is_sound() && report.notes.is_empty(), "{report:?}");
 }
 
 #[test]
@@ -345,11 +416,67 @@ fn flips(which: usize, chosen: impl Fn(usize, &[u8]) -> bool) {
 /// Whatever the damage: opening and reading give these events, fewer, or an error.
 fn never_other_events(world: &World, whole: &[Seen], context: &str) {
     let Ok(log) = world.try_open() else { return };
+    let head = usize::try_from(log.head().raw()).unwrap();
     for (next, event) in log.reader().read(..).system(true).enumerate() {
         let Ok(event) = event else { break };
-        let Some(expected) = whole.get(next) else { panic!("{context}: an event too many") };
+        let Some(expected) = whole.get(head + next) else { panic!("{context}: an event too many") };
         assert_eq!((event.offset().raw(), event.data()), (expected.offset, &expected.data[..]), "{context}");
         assert_eq!((event.stream(), event.version().raw()), (&expected.stream[..], expected.version), "{context}");
+    }
+}
+
+#[test]
+fn whatever_happens_to_files_there_are_errors_and_never_other_events_or_a_panic() {
+    let world = closed_log();
+    let files = world.snapshot();
+    let whole = all(&world.reader());
+    for seed in 0..400 {
+        let random = SeededRandom::new(seed);
+        let pick = |n: usize| (random.next_u64() % n as u64) as usize;
+        let mut after = files.clone();
+        for _ in 0..pick(3) + 1 {
+            let (which, other) = (pick(after.len()), pick(after.len()));
+            let taken = after[other].1.clone();
+            let bytes = &mut after[which].1;
+            // Mostly where the bytes mean something.
+            let near = |bytes: &[u8]| match pick(3) {
+                0 => pick(bytes.len().max(1)),
+                1 => pick(bytes.len().clamp(1, 6000)),
+                _ => bytes.len().saturating_sub(1 + pick(3000)),
+            };
+            let at = near(bytes).min(bytes.len());
+            let to = (at + pick(300)).min(bytes.len());
+            match pick(7) {
+                0 => bytes[at..to].iter_mut().for_each(|byte| *byte = random.next_u64() as u8),
+                1 => bytes[at..to].fill(0),
+                2 => bytes.truncate(at),
+                3 => bytes.extend((0..pick(5000)).map(|_| random.next_u64() as u8)),
+                4 => *bytes = taken,
+                5 => {
+                    let from = near(&taken).min(taken.len());
+                    let len = pick(5000).min(taken.len() - from).min(bytes.len() - at);
+                    bytes[at..at + len].copy_from_slice(&taken[from..from + len]);
+                }
+                _ => drop(after.remove(which)),
+            }
+            if after.is_empty() {
+                break;
+            }
+        }
+        let world = world.copy_of(&after);
+        let verified = verify_with(Path::new(DIR), &world.env(), &mut |_, _| {});
+        if let Ok(reader) = LogReader::open_with(DIR, world.env(), ReadMode::Map) {
+            let _ = reader.stat();
+            for batch in reader.batches(..).map_while(Result::ok) {
+                batch.events().for_each(|event| assert!(event.data() == whole[event.offset().raw() as usize].data));
+            }
+        }
+        // Where all that was acknowledged is gone together, nothing can know of it.
+        let segments = after.iter().filter(|(path, _)| path.extension().is_some_and(|end| end == "seg")).count();
+        if segments == 3 && verified.is_ok_and(|report| report.is_sound() && report.notes.is_empty()) {
+            assert!(all(&world.reader()) == whole, "seed {seed}: damage that is not found");
+        }
+        never_other_events(&world, &whole, &format!("seed {seed}"));
     }
 }
 

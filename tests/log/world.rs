@@ -12,6 +12,8 @@ use annals::{
     Append, Codec, Durability, Event, Expect, Log, LogReader, Offset, OpenError, Options, ReadMode, VerifyReport,
 };
 
+use crate::hooked::{Hooked, Hooks};
+
 pub const DIR: &str = "/log";
 
 /// The smallest segments there are.
@@ -25,6 +27,8 @@ pub struct World {
     pub random: Arc<SeededRandom>,
     pub boot: u128,
     pub codec: Codec,
+    /// Whether the file system can take space before it is written.
+    pub allocates: bool,
 }
 
 impl World {
@@ -37,6 +41,7 @@ impl World {
             random: Arc::new(SeededRandom::new(seed)),
             boot: 1,
             codec: Codec::None,
+            allocates: true,
         }
     }
 
@@ -52,7 +57,12 @@ impl World {
 
     pub fn env(&self) -> Env {
         Env {
-            disk: Arc::new(self.disk.clone()),
+            disk: match self.allocates {
+                true => Arc::new(self.disk.clone()),
+                false => {
+                    Arc::new(Hooked::new(Arc::new(self.disk.clone()), Hooks { allocates: false, ..Hooks::default() }))
+                }
+            },
             clock: self.clock.clone(),
             random: self.random.clone(),
             boot: BootId(self.boot),

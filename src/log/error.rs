@@ -84,7 +84,7 @@ pub enum OpenError {
         what: String,
     },
     /// The disk is full: opening needs room for a segment. What is there can be read.
-    #[error("the disk is full and the log {} needs room to be opened for writing; free some, it can be read meanwhile", path.display())]
+    #[error("the disk is full, and the log {} needs room to be made or opened for writing; what is there can be read meanwhile", path.display())]
     DiskFull {
         /// The log.
         path: PathBuf,

@@ -83,7 +83,11 @@ pub(super) fn take_lock(file: &dyn DiskFile) -> io::Result<bool> {
 /// A failed call while a log is opened.
 pub(super) fn open_failed(doing: &'static str, path: &Path, error: io::Error) -> OpenError {
     if is_full(&error) {
-        return OpenError::DiskFull { path: path.to_path_buf() };
+        // A file of the log, or the log's own directory.
+        let is_file =
+            path.ends_with(layout::LOCK) || path.extension().is_some_and(|kind| kind == "seg" || kind == "tmp");
+        let log = if is_file { path.parent() } else { None };
+        return OpenError::DiskFull { path: log.unwrap_or(path).to_path_buf() };
     }
     IoFailure::new(doing, path, error).into()
 }
@@ -138,20 +142,33 @@ pub(super) fn open_segment(
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Before {
     pub header: SegmentHeader,
+    /// Where it ends; `None` when its end could not be read, or is not there yet.
+    pub ended: Option<Ended>,
+}
+
+/// The end of a segment: the offset behind it, and the checksum of its last batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ended {
     pub end: u64,
     pub last_crc: u32,
 }
 
 impl Before {
-    pub fn of(header: &SegmentHeader, trailer: &Trailer) -> Self {
-        Before { header: *header, end: trailer.end, last_crc: trailer.last_body_crc }
+    pub fn of(header: &SegmentHeader, trailer: Option<&Trailer>) -> Self {
+        let ended = trailer.map(|trailer| Ended { end: trailer.end, last_crc: trailer.last_body_crc });
+        Before { header: *header, ended }
+    }
+
+    /// The offset behind it, as far as is known.
+    pub fn end(&self) -> u64 {
+        self.ended.map_or(self.header.base.raw(), |ended| ended.end)
     }
 }
 
 /// Says what is wrong when a segment does not follow the one before it.
 pub(super) fn check_chain(before: Option<&Before>, header: &SegmentHeader) -> Result<(), &'static str> {
     let Some(before) = before else {
-        let first = header.number > 0 || header.base.raw() == 0;
+        let first = header.number == 0 && header.base.raw() == 0;
         return if first { Ok(()) } else { Err("the segments before it are missing") };
     };
     if header.log_id != before.header.log_id {
@@ -160,10 +177,11 @@ pub(super) fn check_chain(before: Option<&Before>, header: &SegmentHeader) -> Re
     if header.number != before.header.number + 1 {
         return Err("the segment before it is missing");
     }
-    if header.base.raw() != before.end {
+    let Some(Ended { end, last_crc }) = before.ended else { return Ok(()) };
+    if header.base.raw() != end {
         return Err("it does not start where the segment before it ends");
     }
-    if header.previous_crc != before.last_crc {
+    if header.previous_crc != last_crc {
         return Err("it was written behind other batches than those in the segment before it");
     }
     Ok(())

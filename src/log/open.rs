@@ -231,7 +231,7 @@ impl Opening<'_> {
         };
         let segment = Segment::new(Arc::clone(&self.options.env.disk), found.path, header);
         segment.seal(trailer);
-        self.before = Some(Before::of(&header, &trailer));
+        self.before = Some(Before::of(&header, Some(&trailer)));
         self.segments.push(Arc::new(segment));
         Ok(())
     }
@@ -241,7 +241,8 @@ impl Opening<'_> {
         let header = found.header.header;
         if let Err(what) = check_chain(self.before.as_ref(), &header) {
             let (first, end) = match self.before {
-                Some(before) if before.end != header.base.raw() => (before.end, header.base.raw()),
+                Some(before) if before.end() != header.base.raw() => (before.end(), header.base.raw()),
+                None => (0, header.base.raw()),
                 _ => (header.base.raw(), end),
             };
             return Err(damaged(&found.path, 0, first, end, what));

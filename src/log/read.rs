@@ -7,7 +7,7 @@ use super::error::{IoFailure, ReadError};
 use super::files::damage;
 use crate::batch::{Batch, BatchError, Kind, Walk};
 use crate::event::Event;
-use crate::segment::{RawBatch, ReadMode, Scan, ScanError, Segment};
+use crate::segment::{RawBatch, ReadMode, Scan, ScanError, Segment, next_good};
 use crate::{Filter, Offset};
 
 /// The segments of a log and where its readable events end, at one moment.
@@ -44,7 +44,10 @@ pub(super) fn read_error(segment: &Segment, error: ScanError, first: u64) -> Rea
             ReadError::Unsupported { path: segment.path.clone(), what }
         }
         ScanError::Batch { at, error: BatchError::Corrupt(what) } => {
-            let end = segment.trailer().map_or(first, |trailer| trailer.end);
+            let whole = segment.trailer().map_or(first, |trailer| trailer.end);
+            // What lies behind the damage can still be read: say where it begins.
+            let good = segment.file().and_then(|file| next_good(&*file, &segment.header, at + 1)).ok().flatten();
+            let end = good.map(|(_, base)| base).filter(|base| *base > first).unwrap_or(whole);
             ReadError::Damaged(damage(&segment.path, at, first, end, what))
         }
     }

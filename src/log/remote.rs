@@ -141,12 +141,10 @@ impl Known {
                     segment.seal(trailer);
                 }
             }
-            let before =
-                segments.last().and_then(|before| Some((before, Before::of(&before.header, before.trailer()?))));
-            if let Some((_, before)) = &before
-                && let Err(what) = check_chain(Some(before), &segment.header)
-            {
-                return Err(damaged(&segment.path, 0, before.end, *base, what));
+            let before = segments.last().map(|before| Before::of(&before.header, before.trailer()));
+            if let Err(what) = check_chain(before.as_ref(), &segment.header) {
+                let first = before.map_or(0, |before| before.end());
+                return Err(damaged(&segment.path, 0, first, *base, what));
             }
             segments.push(segment);
         }

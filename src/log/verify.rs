@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::error::{Damage, OpenError};
 use super::files::{
-    Before, Listing, check_chain, damage, lock_record, open_failed, open_scan_failed, open_segment, take_lock,
+    Before, Ended, Listing, check_chain, damage, lock_record, open_failed, open_scan_failed, open_segment, take_lock,
 };
 use super::layout;
 use super::lock::{LOCK_BYTES, LockRecord};
@@ -189,12 +189,14 @@ impl Verifying<'_> {
                 "the first page is not what was written; one good copy of it is left",
             );
         }
-        // Behind a segment that could not be read there is nothing to hold this one against.
-        let first = self.report.log_id.is_none();
-        if (self.before.is_some() || first)
-            && let Err(what) = check_chain(self.before.as_ref(), &header)
-        {
-            let from = self.before.map_or(0, |before| before.end.min(base));
+        // Behind a segment that could not be read only the log's identity is left to hold this one against.
+        let chained = match (self.before, self.report.log_id) {
+            (None, Some(log)) if log == header.log_id => Ok(()),
+            (None, Some(_)) => Err("it belongs to another log"),
+            (before, _) => check_chain(before.as_ref(), &header),
+        };
+        if let Err(what) = chained {
+            let from = self.before.map_or(0, |before| before.end().min(base));
             self.damaged(&found.path, 0, from, base, what);
         }
         self.report.log_id.get_or_insert(header.log_id);
@@ -264,12 +266,12 @@ impl Verifying<'_> {
                 Err(error) => return Err(open_scan_failed(path, error, expected, next)),
             }
         }
-        self.before = None;
+        self.before = Some(Before::of(header, None));
         if !whole {
             return Ok(());
         }
         let (end, end_at, last_crc) = (contents.end(), contents.end_at(), contents.last_crc());
-        self.before = Some(Before { header: *header, end, last_crc });
+        self.before = Some(Before { header: *header, ended: Some(Ended { end, last_crc }) });
         if end != next {
             let what = "the segment ends before the next one begins";
             self.damaged(path, end_at, end, next, what);
@@ -301,7 +303,7 @@ impl Verifying<'_> {
             return Ok(());
         }
         if let Some(at) = stored.iter().zip(expected).position(|(stored, expected)| stored != expected) {
-            let end = self.before.map_or(0, |before| before.end);
+            let end = self.before.map_or(0, |before| before.end());
             let what = "the indexes are not those of the events before them; no event is affected";
             self.damaged(path, end_at + at as u64, end, end, what);
         }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use annals::testkit::{Crash, Disk, Env, Random, SeededRandom, verify_with};
-use annals::{Append, Damage, Durability, Event, Expect, Log, LogReader, OpenError, ReadMode};
+use annals::{Append, Damage, Durability, Event, Expect, Log, LogReader, OpenError, ReadError, ReadMode};
 
 use crate::hooked::{Hooked, Hooks};
 use crate::world::{DIR, SEGMENT, Seen, World, all};
@@ -356,13 +356,52 @@ fn space_that_ends_just_where_the_indexes_would_is_no_damage() {
 fn a_missing_segment_is_damage() {
     let world = closed_log();
     let files = world.snapshot();
-    // Without the first ones it would be a log that was trimmed.
-    for missing in world.segments().into_iter().skip(1) {
+    for missing in world.segments() {
         let world = world.copy_of(&files);
         world.mem.remove(&missing).unwrap();
         assert!(!world.verify().is_sound(), "{}", missing.display());
         assert!(matches!(world.try_open(), Err(OpenError::Damaged(_))), "{}", missing.display());
     }
+}
+
+/// Also where the foreign file has no end to hold the next one against: readers gave out its events once.
+#[test]
+fn a_segment_of_another_log_is_damage_to_whoever_opens_it() {
+    let world = closed_log();
+    let other = World::new(77);
+    let log = other.open();
+    append(&log, "foreign", Durability::Disk);
+    log.close().unwrap();
+    let foreign = other.bytes(&other.segments()[0]);
+    for place in world.segments() {
+        let world = world.copy_of(&world.snapshot());
+        world.mem.write_file(&place, &foreign);
+        assert!(!world.verify().is_sound(), "{}", place.display());
+        assert!(world.try_open().is_err(), "{}", place.display());
+        let read = LogReader::open_with(DIR, world.env(), ReadMode::Pread);
+        assert!(matches!(read, Err(OpenError::Damaged(_))), "{}", place.display());
+    }
+}
+
+/// Whoever reads on behind the damage must not be told to leave out more than it took.
+#[test]
+fn a_damaged_batch_affects_its_own_events_alone() {
+    let world = closed_log();
+    let sealed = world.segments()[1].clone();
+    let at = batches(&world.bytes(&sealed))[1].at + 200;
+    let whole = all(&world.reader());
+    world.mem.flip_bit(&sealed, at, 1);
+    let mut read = world.reader().read(..);
+    let damage = loop {
+        match read.next() {
+            Some(Ok(_)) => {}
+            Some(Err(ReadError::Damaged(damage))) => break damage,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(world.verify().damage, [damage.clone()]);
+    let behind = world.reader().read(damage.end..).system(true).map(Result::unwrap).count();
+    assert_eq!(damage.first.raw() as usize + 1 + behind, whole.len());
 }
 
 /// Two sealed segments, an active one, a torn tail, a source, and a clean close.

@@ -214,6 +214,14 @@ pub(crate) fn check_name(what: &'static str, name: &str) -> Result<(), InvalidEv
     Ok(())
 }
 
+/// Checks the name of a stream that users write.
+pub(crate) fn check_user_stream(stream: &str) -> Result<(), InvalidEvent> {
+    if is_system(stream) {
+        return Err(InvalidEvent::ReservedStream { stream: stream.to_owned() });
+    }
+    check_name("stream", stream)
+}
+
 /// Whether a stream is the log's own.
 pub(crate) fn is_system(stream: &str) -> bool {
     stream.starts_with('$')

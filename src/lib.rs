@@ -1,4 +1,4 @@
-//! The embedded, append-only event log with exactly-once handlers. A log is a directory.
+//! The embedded, append-only event log: a log is a directory.
 //!
 //! The modules in reading order, which is the journey of an event.
 

@@ -227,8 +227,12 @@ impl Bench {
         for (input, stream, event_type) in inputs {
             let log = self.fresh("command");
             let (log, file) = (log.to_str().unwrap(), input.to_str().unwrap());
-            let import: &[&str] = &["import", log, file, "--stream", stream, "--type", event_type];
-            let verbs = [import, &["cat", log, "-o", "raw"], &["export", log], &["stat", log], &["verify", log]];
+            let mut import = vec!["import", log, file, "--stream", stream, "--type", event_type];
+            if event_type == "sold" {
+                import.extend(["--time", "InvoiceDate"]);
+            }
+            let verbs: [&[&str]; 5] =
+                [&import, &["cat", log, "-o", "raw"], &["export", log], &["stat", log], &["verify", log]];
             println!("  {}", input.file_name().unwrap().to_string_lossy());
             for verb in verbs {
                 let (seconds, peak_mb) = command::run(verb);

@@ -6,16 +6,16 @@ use std::io::{self, BufRead, BufReader, IsTerminal, Read};
 use std::path::Path;
 
 use clap::{Args, ValueEnum};
-use indicatif::HumanCount;
 use serde_json::json;
 
+use crate::event::{check_name, check_user_stream};
 use crate::limits::DATA_BYTES_MAX;
 use crate::{Append, AppendError, Appended, Durability, Expect, Log, NewEvent, Receipt, Version};
 
 use super::failure::{Exit, Failure};
-use super::output::{Out, note};
+use super::output::{Out, counted, note};
 use super::position::{self, Time};
-use super::target::{Typed, log_and, open_writer};
+use super::target::{Typed, here, log_and, open_existing, open_writer};
 
 const STDIN_BUFFER_BYTES: usize = 64 * 1024;
 
@@ -89,6 +89,13 @@ impl AppendArgs {
     pub(super) fn run(self, json: bool) -> Result<Exit, Failure> {
         let (path, stream) = log_and(self.log.clone(), self.stream.clone(), "STREAM")?;
         let stream = stream.into_string().map_err(|_| Failure::usage("the stream's name is no UTF-8"))?;
+        // Before anything is waited for or made.
+        here(&path)?;
+        check_user_stream(&stream)?;
+        check_name("type", &self.event_type)?;
+        if let Some(local) = self.time.as_ref().and_then(Time::as_taken) {
+            note(format_args!("--time is taken as {local}"));
+        }
         if io::stdin().is_terminal() {
             note(if self.lines {
                 "each line typed here is appended; Ctrl-D ends"
@@ -99,7 +106,7 @@ impl AppendArgs {
         let mut stdin = BufReader::with_capacity(STDIN_BUFFER_BYTES, io::stdin());
         // A lone event is read before the log is opened, and so locked.
         let only = if self.lines { None } else { Some(read_all(&mut stdin)?) };
-        let mut appending = Appending::new(open_writer(&path)?, &path, &stream, &self, json);
+        let mut appending = Appending::new(self.open(&path)?, &path, &stream, &self, json);
         let outcome = match only {
             Some(data) => appending.append(&data).and_then(|()| appending.settle()),
             None => appending.lines(&mut stdin),
@@ -108,11 +115,22 @@ impl AppendArgs {
         let settled = appending.settle();
         settled.and(outcome).map_err(|failure| match appending.done {
             0 => failure,
-            done => failure.after(format_args!("the {} before it were appended", events(done))),
+            done => failure.after(format_args!("{} before it appended", counted(done, "event"))),
         })?;
         appending.log.clone().close()?;
         appending.say()?;
         Ok(Exit::Done)
+    }
+
+    /// An append that expects events does not make the log that would have them.
+    fn open(&self, path: &Path) -> Result<Log, Failure> {
+        match self.expect {
+            Expect::Any | Expect::None => open_writer(path),
+            Expect::Exists | Expect::Version(_) | Expect::Last(_) => open_existing(path)?.ok_or_else(|| {
+                let why = format!("there is no log at {}, and {}; nothing was written", path.display(), self.expect);
+                Failure::new(Exit::Conflict, "wrong_version", why)
+            }),
+        }
     }
 
     fn durability(&self) -> Durability {
@@ -134,10 +152,6 @@ fn read_all(stdin: &mut impl BufRead) -> Result<Vec<u8>, Failure> {
     Ok(data)
 }
 
-fn events(count: u64) -> String {
-    format!("{} event{}", HumanCount(count), if count == 1 { "" } else { "s" })
-}
-
 /// Events on their way into a log.
 struct Appending<'a> {
     log: Log,
@@ -146,6 +160,8 @@ struct Appending<'a> {
     args: &'a AppendArgs,
     json: bool,
     out: Out,
+    /// Whether the answers are read.
+    listened: bool,
     in_flight: VecDeque<Receipt>,
     begun: bool,
     /// Events that are kept as asked, and the first and last of them.
@@ -163,6 +179,7 @@ impl<'a> Appending<'a> {
             args,
             json,
             out: Out::stdout(),
+            listened: true,
             in_flight: VecDeque::new(),
             begun: false,
             done: 0,
@@ -246,15 +263,17 @@ impl<'a> Appending<'a> {
         while let Some(receipt) = self.in_flight.pop_front() {
             let appended = receipt.wait()?;
             self.done += 1;
-            if self.json {
-                self.out.line(self.answer(&appended))?;
+            if self.json && self.listened {
+                let answer = self.answer(&appended);
+                self.listened = heard(self.out.line(answer))?;
             }
             if self.first.is_none() {
                 self.first = Some(appended.clone());
             }
             self.last = Some(appended);
         }
-        self.out.flush()
+        self.listened = self.listened && heard(self.out.flush())?;
+        Ok(())
     }
 
     fn answer(&self, appended: &Appended) -> serde_json::Value {
@@ -282,12 +301,21 @@ impl<'a> Appending<'a> {
         let (offset, version) = match self.done {
             1 => (format!("offset {}", first.first()), version(first).to_string()),
             _ => (
-                format!("offsets {}..{}", first.first(), last.first()),
-                format!("{}..{}", version(first), version(last)),
+                format!("offsets {} to {} (exclusive)", first.first(), last.next()),
+                format!("{} to {}", version(first), version(last)),
             ),
         };
-        note(format_args!("appended {}  {offset}  {}@{version}  {kept}", events(self.done), self.stream));
+        note(format_args!("appended {}  {offset}  {}@{version}  {kept}", counted(self.done, "event"), self.stream));
         Ok(())
+    }
+}
+
+/// Whether somebody still reads the answers. When nobody does, what comes is appended all the same.
+fn heard(written: Result<(), Failure>) -> Result<bool, Failure> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(failure) if failure.is_closed_pipe() => Ok(false),
+        Err(failure) => Err(failure),
     }
 }
 

@@ -32,12 +32,12 @@ pub(super) struct CatArgs {
 /// Which events a verb is about.
 #[derive(Debug, Args)]
 struct FilterArgs {
-    /// Only streams that match: `*` stands for any run of characters, `\` takes the next one as it is; may be
-    /// given again. A pattern that starts with `$` shows the log's own
+    /// Only streams that match: `*` stands for any run of characters, a backslash takes the next one as it is;
+    /// may be given again. A pattern that starts with `$` shows the log's own
     #[arg(long = "stream", value_name = "PATTERN")]
     streams: Vec<String>,
-    /// Only these types, separated by commas; patterns too, may be given again
-    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
+    /// Only types that match, by patterns like those of streams; may be given again
+    #[arg(long = "type", value_name = "TYPE")]
     types: Vec<String>,
     /// The log's own events too
     #[arg(long)]
@@ -65,7 +65,7 @@ impl CatArgs {
         print(&reader, range, self.filter.filter(), limit, &mut printer)?;
         printer.finish()?;
         if printer.printed() == 0 && limit > 0 {
-            note(nothing(range, &self.filter));
+            note(nothing(range, reader.durable_end()?, &self.filter));
         }
         Ok(Exit::Done)
     }
@@ -88,9 +88,9 @@ fn print(reader: &LogReader, range: Range, filter: Filter, limit: u64, printer: 
 }
 
 /// What was looked at in vain.
-fn nothing(Range { from, to }: Range, filter: &FilterArgs) -> String {
+fn nothing(Range { from, to }: Range, end: Offset, filter: &FilterArgs) -> String {
     let looked_at = to.raw() - from.raw();
-    if looked_at == 0 && to == Offset::ZERO {
+    if end == Offset::ZERO {
         return "the log has no events yet".to_owned();
     }
     match (looked_at, filter.asks_for_some()) {

@@ -194,7 +194,7 @@ impl Demo {
         }
         self.out.line(format_args!(
             "   {events} events about {ORDERS} orders, their payments and the stock, from offset {offset} on. They are on the disk:\n   \
-             each append returned only then. An order is one append to three streams, all or none, and expects\n   \
+             each append was waited for. An order is one append to three streams, all or none, and expects\n   \
              its own stream to be new and its article's to exist."
         ))?;
         let number = first;

@@ -29,6 +29,7 @@ use serde_json::value::RawValue;
 use crate::{EventRef, NewEvent};
 
 use super::failure::{Exit, Failure};
+use super::output::json_error;
 use super::time::{parse_exact, rfc3339};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -109,7 +110,7 @@ fn as_json_line(data: &[u8]) -> Option<&RawValue> {
 /// As a sentence, when the line is none.
 pub(super) fn decode(line: &str) -> Result<NewEvent<'_>, String> {
     let envelope: Envelope<'_> =
-        serde_json::from_str(line).map_err(|error| format!("the line is no event envelope: {error}"))?;
+        serde_json::from_str(line).map_err(|error| format!("no event envelope: {}", json_error(&error)))?;
     let data = match (envelope.data, envelope.data_base64) {
         (None, None) => Cow::default(),
         (Some(json), None) => Cow::Borrowed(json.get().as_bytes()),

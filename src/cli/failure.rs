@@ -88,6 +88,11 @@ impl Failure {
         self
     }
 
+    /// Whether all that is wrong is that nobody reads the output any more.
+    pub(super) fn is_closed_pipe(&self) -> bool {
+        self.exit == Exit::Done
+    }
+
     #[cfg(test)]
     pub(super) fn exit(&self) -> Exit {
         self.exit
@@ -141,9 +146,7 @@ impl From<OpenError> for Failure {
                     "one process writes a log at a time: end that one, or let it do the appending; reading needs no lock: `annals cat`, `annals stat`, `annals verify`",
                 ),
             ),
-            OpenError::Damaged(_) => {
-                (Exit::Damaged, "damaged", Some("`annals verify LOG` lists what is damaged; nothing was changed"))
-            }
+            OpenError::Damaged(_) => (Exit::Damaged, "damaged", Some("`annals verify LOG` lists what is damaged")),
             OpenError::Unsupported { .. } => (Exit::Damaged, "unsupported", None),
             OpenError::DiskFull { .. } => (Exit::Disk, "disk_full", None),
             OpenError::Io { .. } => (Exit::Disk, "io", None),

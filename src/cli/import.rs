@@ -21,7 +21,7 @@ use super::failure::{Exit, Failure};
 use super::fields::Found;
 use super::input::Input;
 use super::line::{Lines, Shape};
-use super::output::{Out, note};
+use super::output::{Out, counted, note};
 use super::progress::Progress;
 use super::target::{log_and_maybe, open_writer};
 use super::time::parse_zone;
@@ -30,8 +30,9 @@ use super::time::parse_zone;
 const APPEND_LINES: usize = 1000;
 const APPEND_BYTES: usize = 256 * 1024;
 
-/// Appends on their way to the disk at most.
+/// Appends on their way to the disk at most, and their bytes.
 const IN_FLIGHT: usize = 64;
+const IN_FLIGHT_BYTES: usize = 8 * 1024 * 1024;
 
 /// Import NDJSON, plain or zstd: run again after a kill, it goes on where it stopped
 ///
@@ -64,9 +65,9 @@ pub(super) struct ImportArgs {
     /// What the lines are
     #[arg(long, value_name = "FORMAT", default_value = "ndjson")]
     format: Format,
-    /// Zone of times that name none, like `Europe/Berlin` or `+01:00`
-    #[arg(long, value_name = "ZONE", default_value = "UTC")]
-    zone: String,
+    /// Zone of times that name none, like `Europe/Berlin` or `+01:00` [default: UTC]
+    #[arg(long, value_name = "ZONE")]
+    zone: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -96,6 +97,10 @@ impl ImportArgs {
         Ok(Exit::Done)
     }
 
+    fn zone(&self) -> &str {
+        self.zone.as_deref().unwrap_or("UTC")
+    }
+
     /// The source's name; stdin has none unless it is given.
     fn source_name(&self, file: &OsString) -> Result<Option<String>, Failure> {
         if self.source.is_some() || file == "-" {
@@ -110,7 +115,7 @@ impl ImportArgs {
     }
 
     fn lines(&self, source: Option<String>) -> Result<Lines, Failure> {
-        let zone = parse_zone(&self.zone).map_err(Failure::usage)?;
+        let zone = parse_zone(self.zone()).map_err(Failure::usage)?;
         match self.format {
             Format::Envelope => self.no_templates().map(|()| Lines::Envelopes),
             Format::Ndjson => self.shape(source, zone).map(|shape| Lines::Ndjson(Box::new(shape))),
@@ -133,7 +138,13 @@ impl ImportArgs {
     }
 
     fn no_templates(&self) -> Result<(), Failure> {
-        let given = [("stream", &self.stream), ("type", &self.event_type), ("time", &self.time), ("id", &self.id)];
+        let given = [
+            ("stream", &self.stream),
+            ("type", &self.event_type),
+            ("time", &self.time),
+            ("id", &self.id),
+            ("zone", &self.zone),
+        ];
         match given.iter().find(|(_, value)| value.is_some()) {
             Some((name, _)) => Err(Failure::usage(format!(
                 "--{name} is of no use with --format envelope: envelopes say it themselves"
@@ -148,7 +159,7 @@ impl ImportArgs {
             Format::Ndjson => "ndjson".to_owned(),
             Format::Envelope => "envelope".to_owned(),
         };
-        let zone = self.time.as_ref().map(|_| self.zone.clone());
+        let zone = self.time.as_ref().map(|_| self.zone().to_owned());
         [
             ("format", Some(format)),
             ("stream", self.stream.clone()),
@@ -172,7 +183,9 @@ struct Import {
     resumed: u64,
     events: u64,
     first: Option<Offset>,
-    in_flight: VecDeque<Receipt>,
+    /// With the bytes of the lines in each.
+    in_flight: VecDeque<(Receipt, usize)>,
+    in_flight_bytes: usize,
 }
 
 /// The source whose position moves with its events.
@@ -194,6 +207,7 @@ impl Import {
             events: 0,
             first: None,
             in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
         }
     }
 
@@ -304,7 +318,7 @@ impl Import {
             let position = consumed.position(&source.options).to_json()?;
             append = append.source(&source.name, position, source.expect);
         }
-        if self.in_flight.len() >= IN_FLIGHT {
+        while self.in_flight.len() >= IN_FLIGHT || (self.in_flight_bytes > IN_FLIGHT_BYTES) {
             self.wait_for_oldest()?;
         }
         let receipt = self.log.append(append)?;
@@ -314,7 +328,8 @@ impl Import {
             source.expect = Expect::Last(last);
         }
         self.first.get_or_insert(receipt.planned().first());
-        self.in_flight.push_back(receipt);
+        self.in_flight.push_back((receipt, bytes.len()));
+        self.in_flight_bytes += bytes.len();
         self.consumed = consumed;
         self.events += lines;
         Ok(())
@@ -322,7 +337,10 @@ impl Import {
 
     fn wait_for_oldest(&mut self) -> Result<(), Failure> {
         match self.in_flight.pop_front() {
-            Some(receipt) => receipt.wait().map(drop).map_err(Failure::from),
+            Some((receipt, bytes)) => {
+                self.in_flight_bytes -= bytes;
+                receipt.wait().map(drop).map_err(Failure::from)
+            }
             None => Ok(()),
         }
     }
@@ -349,11 +367,11 @@ impl Import {
             (_, 0) if self.resumed > 0 => "nothing more was imported".to_owned(),
             (_, 0) => "nothing was imported".to_owned(),
             (Some(_), events) => format!(
-                "the {} lines before it were imported, and a rerun goes on behind line {}",
-                HumanCount(events),
+                "{} before it imported, and a rerun goes on behind line {}",
+                counted(events, "line"),
                 HumanCount(self.consumed.lines)
             ),
-            (None, events) => format!("the {} lines before it were imported", HumanCount(events)),
+            (None, events) => format!("{} before it imported", counted(events, "line")),
         }
     }
 
@@ -385,9 +403,8 @@ impl Import {
             note(format_args!("went on behind line {}, as the log says", HumanCount(self.resumed)));
         }
         note(format_args!(
-            "imported {} events  offsets {first}..{}  line {lines} of {}  durable  {:.1} s",
-            HumanCount(self.events),
-            end.raw().saturating_sub(1),
+            "imported {}  offsets {first} to {end} (exclusive)  up to line {lines} of {}  durable  {:.1} s",
+            counted(self.events, "event"),
             input.name,
             started.elapsed().as_secs_f64(),
         ));

@@ -2,11 +2,12 @@
 
 use jiff::tz::TimeZone;
 
-use crate::event::{check_name, is_system};
+use crate::event::{check_name, check_user_stream};
 use crate::{InvalidEvent, JSON, NewEvent};
 
 use super::envelope;
 use super::fields::{Fields, Found};
+use super::output::json_error;
 use super::template::{Template, value};
 use super::time::parse_imported;
 
@@ -61,10 +62,7 @@ impl Shape {
     }
 
     fn event<'l>(&'l self, line: &'l str, found: &mut Found<'l>) -> Result<NewEvent<'l>, String> {
-        self.fields.find(line, found).map_err(|error| {
-            // A line is line 1 to whoever reads it alone.
-            format!("not JSON: {}", error.to_string().replace(" at line 1 column ", " at byte "))
-        })?;
+        self.fields.find(line, found).map_err(|error| format!("not JSON: {}", json_error(&error)))?;
         let stream = self.stream.fill(found)?;
         let mut event = NewEvent::new(stream, self.event_type.fill(found)?).data(line.as_bytes()).content_type(JSON);
         if let Some(id) = &self.id {
@@ -101,10 +99,7 @@ impl Lines {
 
 /// Checks what appending would check, while it is known which line is to blame.
 fn check(event: &NewEvent<'_>) -> Result<(), InvalidEvent> {
-    if is_system(&event.stream) {
-        return Err(InvalidEvent::ReservedStream { stream: event.stream.clone().into_owned() });
-    }
-    check_name("stream", &event.stream)?;
+    check_user_stream(&event.stream)?;
     check_name("type", &event.event_type)?;
     event.check()
 }

@@ -128,9 +128,11 @@ fn refused(error: &clap::Error) -> ExitCode {
         let text = error.render().to_string();
         return Failure::usage(text.trim().trim_start_matches("error: ")).report(true);
     }
-    // A closed pipe is all that can fail here, and it is quiet.
-    let _ = error.print();
-    if asked { Exit::Done.into() } else { Exit::Usage.into() }
+    match error.print() {
+        Err(error) if asked => Failure::io("cannot write to stdout", &error).report(false),
+        _ if asked => Exit::Done.into(),
+        _ => Exit::Usage.into(),
+    }
 }
 
 /// Diagnostics to stderr when asked for, by `-v` or by ANNALS_TRACE.

@@ -90,22 +90,33 @@ pub(super) fn counted(number: u64, thing: &str) -> String {
     format!("{} {thing}{}", indicatif::HumanCount(number), if number == 1 { "" } else { "s" })
 }
 
-/// Columns of the terminal, as far as the shell says.
+/// Columns of the terminal; COLUMNS says otherwise.
 pub(super) fn terminal_columns() -> usize {
     const COLUMNS_UNLESS_SAID: usize = 100;
     let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let said = said.or_else(|| terminal_size::terminal_size().map(|(width, _)| width.0.into()));
     said.filter(|columns| (20..=10_000).contains(columns)).unwrap_or(COLUMNS_UNLESS_SAID)
+}
+
+/// What is wrong with a line of JSON: a line is line 1 to whoever reads it alone, so that is left out.
+pub(super) fn json_error(error: &serde_json::Error) -> String {
+    error.to_string().replace(" at line 1 column ", " at byte ")
+}
+
+/// Control characters, and those that turn the direction of the text behind them.
+fn steers(char: char) -> bool {
+    char.is_control() || matches!(u32::from(char), 0x200e | 0x200f | 0x202a..=0x202e | 0x2066..=0x2069)
 }
 
 /// The text with its control characters shown as escapes, so that it stays on one line and cannot
 /// steer a terminal.
 pub(super) fn one_line(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(char::is_control) {
+    if !text.chars().any(steers) {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len() + 8);
     for char in text.chars() {
-        if char.is_control() {
+        if steers(char) {
             safe.extend(char.escape_default());
         } else {
             safe.push(char);
@@ -117,7 +128,7 @@ pub(super) fn one_line(text: &str) -> Cow<'_, str> {
 /// JSON text without what can steer a terminal: DEL and the C1 controls, which JSON allows only inside
 /// strings and where an escape means the same.
 pub(super) fn json_for_terminal(json: &str) -> Cow<'_, str> {
-    let steers = |char: char| char.is_control() && char != '\n' && char != '\t';
+    let steers = |char: char| steers(char) && char != '\n' && char != '\t';
     if !json.contains(steers) {
         return Cow::Borrowed(json);
     }
@@ -179,6 +190,7 @@ mod tests {
     fn control_characters_cannot_reach_a_terminal() {
         assert_eq!(one_line("a\x1b[31mred\nb\u{9b}"), "a\\u{1b}[31mred\\nb\\u{9b}");
         assert_eq!(one_line("Ünïcode, עברית, 日本"), "Ünïcode, עברית, 日本");
+        assert_eq!(one_line("a\u{202e}b"), "a\\u{202e}b", "nor turn the text behind them");
         assert_eq!(json_for_terminal("{\"a\":\"\u{9b}2J\u{7f}\"}"), "{\"a\":\"\\u009b2J\\u007f\"}");
     }
 

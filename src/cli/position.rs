@@ -87,6 +87,11 @@ pub(super) struct Time {
 }
 
 impl Time {
+    /// How it was taken, when it named no zone.
+    pub(super) fn as_taken(&self) -> Option<&str> {
+        self.local.as_deref()
+    }
+
     fn exact(at: Timestamp) -> Self {
         Time { at, local: None }
     }
@@ -142,7 +147,19 @@ fn parse_at(text: &str, now: &ZonedDateTime) -> Result<Position, String> {
         let span = span(later).ok_or_else(|| format!("`{text}` is no length of time, like `+1h`"))?;
         return Ok(Position::Later(span));
     }
-    time_at(text, now).map(Position::Time)
+    match looks_like_a_time(text) {
+        true => time_at(text, now).map(Position::Time),
+        false => Err(format!(
+            "`{text}` is no position: use start, end, an offset like 1234, end-100, #N (after N user events), or {TIMES}"
+        )),
+    }
+}
+
+const TIMES: &str = "a time like 2026-11-23, 09:30, 2026-11-23T09:30:00Z, `2h ago`, -2h, now, @1713812735s";
+
+/// Whether it may be meant as a time: then what is wrong with it as a time is worth saying.
+fn looks_like_a_time(text: &str) -> bool {
+    text == "now" || text.starts_with(['@', '-']) || text.starts_with(|char: char| char.is_ascii_digit())
 }
 
 fn time_at(text: &str, now: &ZonedDateTime) -> Result<Time, String> {
@@ -158,7 +175,7 @@ fn time_at(text: &str, now: &ZonedDateTime) -> Result<Time, String> {
         }
         return back(now, span);
     }
-    if text.as_bytes().get(4) == Some(&b'-') {
+    if text.as_bytes().get(4) == Some(&b'-') && text.starts_with(|char: char| char.is_ascii_digit()) {
         if names_its_zone(text) {
             let at: jiff::Timestamp = text.parse().map_err(|error| format!("`{text}` is no time: {error}"))?;
             return Ok(Time::exact(micros(at)));
@@ -172,10 +189,7 @@ fn time_at(text: &str, now: &ZonedDateTime) -> Result<Time, String> {
     {
         return local(now.date().to_datetime(clock), now);
     }
-    Err(format!(
-        "`{text}` is no position: use start, end, an offset like 1234, end-100, #N (after N user events), or a time \
-         like 2026-11-23, 09:30, 2026-11-23T09:30:00Z, `2h ago`, -2h, now, @1713812735s"
-    ))
+    Err(format!("`{text}` is no time that is understood: use {TIMES}"))
 }
 
 /// `2h`, `-2h`, `2h ago`, `1 day`, `PT2H`.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::disk::Env;
-use crate::{Log, LogReader, ReadMode};
+use crate::{Log, LogReader, OpenError, ReadMode};
 
 use super::failure::Failure;
 use super::output::note;
@@ -103,7 +103,20 @@ pub(super) fn open_reader(log: &Path) -> Result<LogReader, Failure> {
 /// Opens a log for writing; makes it when it is not there.
 pub(super) fn open_writer(log: &Path) -> Result<Log, Failure> {
     here(log)?;
-    let log = Log::open(log)?;
+    Ok(noting(Log::open(log)?))
+}
+
+/// Opens a log for writing, if it is there.
+pub(super) fn open_existing(log: &Path) -> Result<Option<Log>, Failure> {
+    here(log)?;
+    match Log::options().create(false).open(log) {
+        Err(OpenError::NotFound { .. }) => Ok(None),
+        opened => Ok(Some(noting(opened?))),
+    }
+}
+
+/// Says what opening mended.
+fn noting(log: Log) -> Log {
     let report = log.report();
     if let Some(torn) = &report.torn {
         note(format_args!(
@@ -113,7 +126,7 @@ pub(super) fn open_writer(log: &Path) -> Result<Log, Failure> {
         ));
     }
     report.notes.iter().for_each(note);
-    Ok(log)
+    log
 }
 
 /// Bytes that the segments of a log take, for showing progress: what cannot be seen counts as nothing.
@@ -125,7 +138,7 @@ pub(super) fn segment_bytes(log: &Path) -> u64 {
 }
 
 /// Refuses addresses: a directory of that name would surprise.
-fn here(log: &Path) -> Result<(), Failure> {
+pub(super) fn here(log: &Path) -> Result<(), Failure> {
     match log.to_str() {
         Some(text) if text.starts_with("http://") || text.starts_with("https://") => {
             Err(Failure::usage("a LOG is a directory; logs behind an address are not read by this version"))

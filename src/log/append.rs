@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::error::AppendError;
 use crate::batch::OpenBatch;
-use crate::event::{NewEvent, check_name, is_system};
+use crate::event::{NewEvent, check_name, check_user_stream};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_NAMES_MAX, SOURCE_POSITION_BYTES_MAX};
 use crate::{InvalidEvent, Offset, Version};
 
@@ -182,13 +182,6 @@ fn check_source(stream: &str) -> Result<(), InvalidEvent> {
         Some("") => check_name("source", ""),
         _ => check_name("source", stream),
     }
-}
-
-fn check_user_stream(stream: &str) -> Result<(), InvalidEvent> {
-    if is_system(stream) {
-        return Err(InvalidEvent::ReservedStream { stream: stream.to_owned() });
-    }
-    check_name("stream", stream)
 }
 
 impl<'a> From<NewEvent<'a>> for Append<'a> {

@@ -73,7 +73,7 @@ pub enum OpenError {
         command: Option<String>,
     },
     /// Acknowledged events are gone or wrong. Nothing was changed; what is whole can be read.
-    #[error("{0}; the log was not opened for writing and nothing was changed")]
+    #[error("{0}; the log was not opened, and nothing was changed")]
     Damaged(Damage),
     /// A newer program, or one with more features, wrote the log.
     #[error("{} cannot be read by this program: {what}; use a newer one", path.display())]

@@ -136,7 +136,10 @@ impl Verifying<'_> {
             let path = self.dir.join(name);
             self.note(format!("{} is a segment that was never begun; opening removes it", path.display()));
         }
-        let Some(last) = listing.segments.last().copied() else { return self.no_segments(listing) };
+        let Some(last) = listing.segments.last().copied() else {
+            self.no_segments();
+            return Ok(());
+        };
         self.total = self.report.bytes;
         for base in &listing.segments {
             let path = layout::segment_path(self.dir, *base);
@@ -153,18 +156,15 @@ impl Verifying<'_> {
         Ok(())
     }
 
-    fn no_segments(&mut self, listing: &Listing) -> Result<(), OpenError> {
+    fn no_segments(&mut self) {
         match self.record {
             Some(record) if record.durable_end > 0 => {
                 let path = layout::segment_path(self.dir, record.segment);
                 self.damaged(&path, 0, 0, record.durable_end, "LOCK names this segment, which is missing");
             }
-            _ if listing.lock || !listing.unborn.is_empty() => {
-                self.note("the log was not made completely; opening makes it");
-            }
-            _ => return Err(OpenError::NotFound { path: self.dir.to_path_buf() }),
+            // An empty directory too: a kill may have come right after it was made.
+            _ => self.note("there is no event yet, and the log was not made completely; opening makes it"),
         }
-        Ok(())
     }
 
     fn segment(&mut self, base: u64, next: Option<u64>) -> Result<(), OpenError> {

@@ -37,7 +37,7 @@ fn it_says_where_the_event_stands() {
     assert_eq!((&answer["offset"], &answer["version"], &answer["stream"]), (&1.into(), &1.into(), &"order-17".into()));
     assert_eq!(second.stderr, "");
     let lines = run_with(append(dir.path(), &["order-17", "--type", "T", "--lines"]), b"a\nb\n").exits(0);
-    assert_eq!(lines.stderr, "appended 2 events  offsets 2..3  order-17@2..3  durable\n");
+    assert_eq!(lines.stderr, "appended 2 events  offsets 2 to 4 (exclusive)  order-17@2 to 3  durable\n");
     let none = run_with(append(dir.path(), &["order-17", "--type", "T", "--lines"]), b"").exits(0);
     assert_eq!(none.stderr, "no line came; nothing was appended\n");
 }
@@ -163,7 +163,7 @@ fn what_cannot_be_an_event_is_refused_with_2() {
     run_with(append(&log, &["s", "--type", "T", "--lines"]), &[b"ok\n", too_long.as_slice()].concat())
         .exits(2)
         .says("line 2: ")
-        .says("the 1 event before it were appended");
+        .says("1 event before it appended");
     assert_eq!(data(&log), ["ok"]);
     run_with(append(&log, &["s", "--type", "T"]), &too_long[1..]).exits(0);
 }
@@ -182,4 +182,29 @@ fn the_variable_names_the_log() {
     command.env("ANNALS_LOG", dir.path());
     run_with(command, b"x").exits(0);
     assert_eq!(data(dir.path()), ["x"]);
+}
+
+/// A reader of the answers that goes away is no reason to lose what is still to come.
+#[test]
+fn lines_are_appended_also_when_nobody_reads_the_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let script =
+        r#"seq 20000 | "$1" append "$2" s --type T --lines --json | head -n 1 > /dev/null; "$1" stat "$2" --json"#;
+    let mut bash = std::process::Command::new("bash");
+    let output = bash.args(["-c", script, "bash"]).arg(crate::common::program()).arg(&log).output().unwrap();
+    let stat: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(stat["events"], 20000, "{output:?}");
+}
+
+#[test]
+fn a_refused_append_makes_no_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let path = log.to_str().unwrap();
+    run_with(annals(["append", path, "$own", "--type", "T"]), b"x").exits(2);
+    run_with(annals(["append", path, "s", "--type", ""]), b"x").exits(2);
+    run_with(annals(["append", path, "s", "--type", "T", "--expect", "exists"]), b"x").exits(4);
+    run_with(annals(["append", path, "s", "--type", "T", "--expect", "0"]), b"x").exits(4).says("there is no log");
+    assert!(!log.exists());
 }

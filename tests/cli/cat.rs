@@ -148,7 +148,7 @@ fn streams_and_types_are_chosen_by_patterns() {
         (&["--stream", "order-1"][..], &[1, 4, 7][..]),
         (&["--stream", "*-1", "--stream", "order-2"], &[1, 2, 4, 5, 7, 8]),
         (&["--type", "Placed"], &[0, 1, 2]),
-        (&["--type", "Placed,Paid", "-n", "2"], &[0, 1]),
+        (&["--type", "Placed", "--type", "Paid", "-n", "2"], &[0, 1]),
         (&["--type", "Pl*", "--type", "none"], &[0, 1, 2]),
         (&["--type", "Paid", "--stream", "order-0"], &[3, 6, 9]),
         (&["-n", "3"], &[0, 1, 2]),
@@ -263,4 +263,18 @@ proptest! {
         }
         prop_assert_eq!(ran.stdout, expected);
     }
+}
+
+#[test]
+fn a_type_may_hold_a_comma() {
+    let log = TestLog::of([Event::new("s", "a,b"), Event::new("s", "a")]);
+    assert_eq!(log.run("cat", &["--type", "a,b", "-o", "json"]).done().lines().len(), 1);
+    assert_eq!(log.run("cat", &["--type", "a,b", "--type", "a", "-o", "json"]).done().lines().len(), 2);
+}
+
+#[test]
+fn an_empty_range_is_not_an_empty_log() {
+    let log = TestLog::shop();
+    let ran = log.run("cat", &["--to", "2001-01-01"]).done();
+    assert!(ran.stderr.contains("no events in this range"), "{}", ran.stderr);
 }

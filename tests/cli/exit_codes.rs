@@ -48,8 +48,12 @@ fn what_is_not_there_is_3() {
     let dir = tempfile::tempdir().unwrap();
     for verb in READING {
         run(verb, &dir.path().join("none"), &[]).failed(3, "there is no log at");
+    }
+    for verb in READING.into_iter().filter(|verb| *verb != "verify") {
         run(verb, dir.path(), &[]).failed(3, "there is no log at");
     }
+    // What a kill may leave of a log that was being made is no damage.
+    assert!(run("verify", dir.path(), &[]).done().stderr.contains("was not made completely"));
     std::fs::write(dir.path().join("a file"), "of someone else").unwrap();
     for verb in READING {
         run(verb, dir.path(), &[]).failed(3, "is not a log");
@@ -109,5 +113,42 @@ fn errors_are_objects_on_stderr_when_json_is_asked_for() {
         assert_eq!((error["error"]["code"].as_str(), error["error"]["exit"].as_i64()), (Some(code), Some(exit)));
         assert_eq!((ran.code.map(i64::from), ran.text()), (Some(exit), ""));
         assert_eq!(ran.stderr.lines().count(), 1);
+    }
+}
+
+/// A shell shows the end by a signal as 128 and its number.
+#[test]
+fn ctrl_c_ends_it_at_once() {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Stdio};
+
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let mut append = annals(["append", log.to_str().unwrap(), "s", "--type", "T", "--lines"]);
+    let mut child = append.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().signal(), Some(2));
+}
+
+/// Needs the right to mount a file system; says so where it is not given.
+#[test]
+fn a_full_disk_is_7_and_room_is_enough_to_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = r#"
+        mount -t tmpfs -o size=1m tmpfs "$2" || exit 99
+        head -c 300000 /dev/zero | tr '\0' x > "$2/data"
+        "$1" append "$2/log" s --type T < "$2/data" || exit 98
+        while said=$("$1" append "$2/log" s --type T < "$2/data" 2>&1); code=$?; [ $code = 0 ]; do :; done
+        [ $code = 7 ] && [[ $said == *'disk is full'* ]] || { echo "$code $said"; exit 97; }
+        "$1" verify "$2/log" && "$1" cat "$2/log" -n 1 > /dev/null || exit 96
+        mount -o remount,size=8m "$2" && "$1" append "$2/log" s --type T < "$2/data" || exit 95
+    "#;
+    let mut unshare = std::process::Command::new("unshare");
+    unshare.args(["-m", "bash", "-c", script, "bash"]).arg(crate::reading::program()).arg(dir.path());
+    match unshare.output() {
+        Ok(output) if output.status.code() == Some(0) => {}
+        Ok(output) if matches!(output.status.code(), Some(1 | 99)) => eprintln!("SKIPPED: no right to mount"),
+        Ok(output) => panic!("{output:?}"),
+        Err(error) => eprintln!("SKIPPED: {error}"),
     }
 }

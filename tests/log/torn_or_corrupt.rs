@@ -399,7 +399,7 @@ fn a_damaged_batch_affects_its_own_events_alone() {
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(world.verify().damage, [damage.clone()]);
+    assert_eq!(world.verify().damage, std::slice::from_ref(&damage));
     let behind = world.reader().read(damage.end..).system(true).map(Result::unwrap).count();
     assert_eq!(damage.first.raw() as usize + 1 + behind, whole.len());
 }

@@ -5,7 +5,9 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::limits::{DATA_BYTES_MAX, EXTRAS_BYTES_MAX, HEADERS_MAX, ID_BYTES_MAX, NAME_BYTES_MAX};
+use crate::limits::{
+    CONTENT_TYPE_BYTES_MAX, DATA_BYTES_MAX, EXTRAS_BYTES_MAX, HEADERS_MAX, ID_BYTES_MAX, NAME_BYTES_MAX,
+};
 use crate::{Offset, Timestamp, Version};
 
 /// The content type of JSON data; stored in a few bits.
@@ -132,6 +134,11 @@ impl<'a> NewEvent<'a> {
         {
             return Err(InvalidEvent::IdLength { bytes: id.len() });
         }
+        if let Some(content_type) = &self.content_type
+            && (content_type.is_empty() || content_type.len() > CONTENT_TYPE_BYTES_MAX)
+        {
+            return Err(InvalidEvent::ContentTypeLength { bytes: content_type.len() });
+        }
         if self.headers.len() > HEADERS_MAX {
             return Err(InvalidEvent::TooManyHeaders { headers: self.headers.len() });
         }
@@ -187,6 +194,15 @@ pub enum InvalidEvent {
         /// Its length.
         bytes: usize,
     },
+    /// The content type is empty, or longer than [`CONTENT_TYPE_BYTES_MAX`].
+    #[error("an event's content type has 1 to {CONTENT_TYPE_BYTES_MAX} bytes, this one has {bytes}")]
+    ContentTypeLength {
+        /// Its length.
+        bytes: usize,
+    },
+    /// An append notes how far one source has been read, not two.
+    #[error("an append notes the position of one source, this one of several; append them one after the other")]
+    SeveralSources,
     /// More than [`HEADERS_MAX`] headers.
     #[error("an event has at most {HEADERS_MAX} headers, this one has {headers}")]
     TooManyHeaders {

@@ -17,6 +17,9 @@ pub const HEADERS_MAX: usize = 64;
 /// Most bytes all headers of one event, its id and its content type may take together.
 pub const EXTRAS_BYTES_MAX: usize = 64 * 1024;
 
+/// Longest content type, in bytes of UTF-8.
+pub const CONTENT_TYPE_BYTES_MAX: usize = 1024;
+
 /// Longest event id, in bytes of UTF-8.
 pub const ID_BYTES_MAX: usize = 1024;
 

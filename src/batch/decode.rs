@@ -193,7 +193,7 @@ impl Walk {
             let record = record::get(batch.records(), self.at)?;
             let version = self.versions.get_mut(usize::from(record.names.stream))?;
             let this_version = *version;
-            *version += 1;
+            *version = version.saturating_add(1);
             while batch.appends.get(self.append + 1).is_some_and(|next| next.first_record <= self.index) {
                 self.append += 1;
             }

@@ -109,7 +109,7 @@ impl OpenBatch {
 
     /// Adds a stream that this batch does not name yet.
     pub fn stream(&mut self, name: &str, version: u64, previous: Option<u64>) -> StreamRef {
-        let back = previous.map_or(0, |previous| self.base_offset - previous);
+        let back = previous.map_or(0, |previous| self.base_offset.saturating_sub(previous));
         StreamRef { index: self.names.stream(name, version, back) }
     }
 

@@ -9,7 +9,8 @@
 //! | 16 |     8 | base_offset     | offset of the first record: the end of the batch before                     |
 //! | 24 |     4 | record_count    | offsets taken by this batch (in a gap: how many were lost)                  |
 //! | 28 |     4 | prev_len        | whole length of the batch before in this file, 0 for the first              |
-//! | 32 |     8 | recorded_us     | when the first append was taken, µs since 1970; greater than all before     |
+//! | 32 |     8 | recorded_us     | when the first append was taken, µs since 1970; greater than in all batches |
+//! |    |       |                 | of events before (in a control batch: the last such moment before)          |
 //! | 40 |     4 | recorded_span   | µs from there to the last append of the batch                               |
 //! | 44 |     1 | kind            | [`Kind`]                                                                    |
 //! | 45 |     1 | codec           | [`Codec`](super::Codec) of the body                                         |
@@ -38,6 +39,9 @@ pub(crate) const HEADER_BYTES: usize = 128;
 pub(crate) const BATCH_ALIGN: usize = 64;
 /// Largest body of a footer: the only batch that may be longer than an append.
 const FOOTER_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// Latest moment that is read, in the year 148,000: what is added to it stays a number.
+const RECORDED_US_MAX: i64 = i64::MAX / 2;
 
 const MARKER: u32 = 0x4c4e_4e41; // "ANNL"
 const VERSION: u8 = 1;
@@ -191,6 +195,10 @@ impl Header {
         self.recorded_us.saturating_add(i64::from(self.recorded_span_us))
     }
 
+    fn times_are_zero(&self) -> bool {
+        (self.time_min_us, self.time_max_us, self.recorded_span_us) == (0, 0, 0)
+    }
+
     /// Writes the header in front of its body, checksums included.
     pub fn encode(&self, salt: Salt, at: u64) -> [u8; HEADER_BYTES] {
         let mut out = [0; HEADER_BYTES];
@@ -303,9 +311,17 @@ impl Header {
             Codec::None => self.body_len == super::aligned(self.raw_len()),
             _ => self.body_len < super::aligned(self.raw_len()),
         };
+        // Only events are stored compressed; and of what the checksum does not bind to anything, nothing is left open.
+        let plain = self.codec == Codec::None && self.names_len == 0 && self.appends_len == 0;
+        let kind = match self.kind {
+            Kind::Events | Kind::System => true,
+            Kind::Mark | Kind::CloseMark => plain && self.raw_len() == 0 && self.times_are_zero(),
+            Kind::Carry | Kind::Footer | Kind::Gap => plain && self.times_are_zero(),
+        };
+        let moments = self.recorded_us <= RECORDED_US_MAX && self.durable_hint <= self.base_offset;
         let counted = self.kind.holds_events() || self.kind == Kind::Gap || self.record_count == 0;
         let ends = self.base_offset.checked_add(u64::from(self.record_count)).is_some();
-        if fits && stored && counted && ends {
+        if fits && stored && kind && moments && counted && ends {
             Ok(self)
         } else {
             Err(BatchError::Corrupt("the lengths in the batch header contradict each other").into())
@@ -344,6 +360,37 @@ mod tests {
             appends_len: 24,
             time_min_us: -1,
             time_max_us: 2,
+        }
+    }
+
+    /// Each of these made the program panic, or stood on the disk unexplained.
+    #[test]
+    fn what_a_good_checksum_does_not_promise_is_checked() {
+        let read = |header: &Header| Header::decode(&header.encode(SALT, 4096), SALT, 4096);
+        let mark = Header {
+            kind: Kind::Mark,
+            body_len: 0,
+            record_count: 0,
+            recorded_span_us: 0,
+            records_len: 0,
+            names_len: 0,
+            appends_len: 0,
+            time_min_us: 0,
+            time_max_us: 0,
+            ..header()
+        };
+        assert_eq!((read(&header()), read(&mark)), (Ok(header()), Ok(mark.clone())));
+        let others = [
+            Header { recorded_us: i64::MAX, ..header() },
+            Header { durable_hint: 8, ..header() },
+            Header { body_len: 64, records_len: 15, ..mark.clone() },
+            Header { time_min_us: 99, ..mark.clone() },
+            Header { body_len: 64, names_len: 8, ..mark.clone() },
+            // What unpacks to more than any batch of events is not stored packed.
+            Header { kind: Kind::Footer, codec: Codec::Zstd, body_len: 64, records_len: 400 << 20, ..mark.clone() },
+        ];
+        for other in others {
+            assert!(read(&other).is_err(), "{other:?}");
         }
     }
 

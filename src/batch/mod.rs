@@ -22,6 +22,7 @@ pub(crate) use decode::{Walk, checked_body};
 pub(crate) use encode::{ClosedBatch, OpenBatch, Previous, StreamRef, control_batch};
 pub(crate) use header::{BATCH_ALIGN, HEADER_BYTES, Header, HeaderError, Kind, Salt};
 pub(crate) use input::{Input, put_varint};
+pub(crate) use names::VERSION_MAX;
 
 /// Why bytes are no batch, or not one that this program reads.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

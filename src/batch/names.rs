@@ -11,6 +11,9 @@ use super::{BatchError, Input, put_varint};
 use crate::event::Span;
 use crate::limits::NAME_BYTES_MAX;
 
+/// Largest version that is read. No log comes near; what is added to it stays a number.
+pub(crate) const VERSION_MAX: u64 = u64::MAX / 4;
+
 /// A stream as a batch knows it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StreamName {
@@ -100,7 +103,7 @@ impl Names {
         names.streams.reserve(usize::from(counts[0]).min(table.len() / 2));
         for _ in 0..counts[0] {
             let name = Self::name(&mut input, table.len(), at)?;
-            let (version, back) = (input.varint()?, input.varint()?);
+            let (version, back) = (input.varint().filter(|version| *version <= VERSION_MAX)?, input.varint()?);
             let previous = if back == 0 { None } else { Some(base_offset.checked_sub(back)?) };
             names.streams.push(StreamName { name, version, previous });
         }
@@ -148,5 +151,10 @@ mod tests {
             assert!(Names::get(&out, 0, cut, 10).is_err(), "cut at {cut}");
         }
         assert!(Names::get(&out, 0, out.len(), 6).is_err(), "an event before the log's first");
+        let mut far = NamesBuilder::default();
+        far.stream("ab", u64::MAX, 0);
+        let mut out = Vec::new();
+        far.put(&mut out);
+        assert!(Names::get(&out, 0, out.len(), 10).is_err(), "a version that nothing can be added to");
     }
 }

@@ -187,6 +187,7 @@ impl From<AppendError> for Failure {
             AppendError::TooManySources { .. } => (Exit::Usage, "too_many_sources"),
             AppendError::Empty => (Exit::Usage, "empty"),
             AppendError::WrongVersion { .. } => (Exit::Conflict, "wrong_version"),
+            AppendError::Io(_) => (Exit::Disk, "io"),
             AppendError::DiskFull => (Exit::Disk, "disk_full"),
             AppendError::Poisoned { .. } => (Exit::Disk, "poisoned"),
             AppendError::OutcomeUnknown(_) => (Exit::Disk, "outcome_unknown"),

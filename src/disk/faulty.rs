@@ -259,6 +259,10 @@ impl DiskFile for FaultyFile {
         self.inner.try_lock()
     }
 
+    fn unlock(&self) -> io::Result<()> {
+        self.inner.unlock()
+    }
+
     fn map(&self) -> io::Result<Bytes> {
         self.call(Op::Map)?;
         self.inner.map()

@@ -299,6 +299,15 @@ impl DiskFile for MemFile {
         Ok(*inode.locked_by.get_or_insert(self.handle) == self.handle)
     }
 
+    fn unlock(&self) -> io::Result<()> {
+        let mut state = self.state()?;
+        let inode = state.inode(self.inode)?;
+        if inode.locked_by == Some(self.handle) {
+            inode.locked_by = None;
+        }
+        Ok(())
+    }
+
     fn map(&self) -> io::Result<Bytes> {
         Ok(Bytes::copy_from_slice(&self.state()?.inode(self.inode)?.bytes))
     }

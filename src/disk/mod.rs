@@ -83,6 +83,8 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// Takes the exclusive lock of the file, held until the last handle is dropped or the process ends;
     /// false when another handle has it.
     fn try_lock(&self) -> io::Result<bool>;
+    /// Gives the lock back, while handles stay open.
+    fn unlock(&self) -> io::Result<()>;
     /// The whole file as bytes that stay what they are: only for files that nobody changes any more.
     fn map(&self) -> io::Result<Bytes>;
 

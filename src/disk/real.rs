@@ -137,6 +137,10 @@ impl DiskFile for RealFile {
         }
     }
 
+    fn unlock(&self) -> io::Result<()> {
+        self.0.unlock()
+    }
+
     fn map(&self) -> io::Result<Bytes> {
         map::map(&self.0)
     }

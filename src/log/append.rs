@@ -69,6 +69,7 @@ pub struct Append<'a> {
     pub(super) durability: Durability,
     /// The event of the log's own stream that closes the append.
     pub(super) source: Option<NewEvent<'a>>,
+    several_sources: bool,
 }
 
 impl<'a> Append<'a> {
@@ -113,6 +114,7 @@ impl<'a> Append<'a> {
     pub fn source(mut self, name: &str, position: impl Into<Cow<'a, [u8]>>, expect: Expect) -> Self {
         let stream = source_stream(name);
         self.expectations.push((Cow::Owned(stream.clone()), expect));
+        self.several_sources = self.source.is_some();
         self.source = Some(NewEvent::new(stream, "Position").data(position));
         self
     }
@@ -138,6 +140,9 @@ impl<'a> Append<'a> {
             check_name("type", &event.event_type)?;
             event.check()?;
             bytes += OpenBatch::event_len(event);
+        }
+        if self.several_sources {
+            return Err(InvalidEvent::SeveralSources.into());
         }
         if let Some(source) = &self.source {
             check_source(&source.stream)?;

@@ -117,6 +117,8 @@ impl Shared {
     /// Writes, syncs or marks what is due. Returns whether anything was.
     pub fn sync_step(&self) -> Result<bool, IoFailure> {
         if self.poisoned().is_some() {
+            let all = self.waiters().all();
+            all.into_values().for_each(super::receipt::Waiter::wake);
             return Ok(false);
         }
         let (due, large, quiet) = {
@@ -135,14 +137,14 @@ impl Shared {
             return Ok(true);
         }
         if quiet && !matches!(self.io().last_kind, Kind::Mark | Kind::CloseMark) {
-            self.write_mark(Kind::Mark)?;
+            self.write_idle_mark()?;
             self.commit_all()?;
             return Ok(true);
         }
         Ok(false)
     }
 
-    /// Seals the oldest segment that waits for it. Returns whether one was sealed. A failure leaves it
+    /// Seals the oldest segment that waits for it. Returns whether there may be more to do. A failed call leaves it
     /// waiting: its events are whole and durable, only looking into it is slower.
     pub fn seal_next(&self) -> bool {
         let _sealing = lock(&self.sealing);
@@ -160,8 +162,10 @@ impl Shared {
                 false
             }
             Err(ScanError::Batch { at, error }) => {
+                // Its events say so to whoever reads them, and the next open refuses it. Those behind it go on.
                 tracing::error!(segment = %next.segment.path.display(), at, %error, "is damaged and was not sealed");
-                false
+                lock(&self.to_seal).retain(|other| other.segment.base() != next.segment.base());
+                true
             }
         }
     }

@@ -111,7 +111,7 @@ impl Shared {
             plan.unsynced_bytes = 0;
             plan.taken
         };
-        file.sync().map_err(|error| self.fail(IoFailure::new("syncing", &segment.path, error)))?;
+        self.sync_file(&*file, &segment.path)?;
         let mut io = self.io();
         if io.segment.base() == segment.base() {
             io.synced_bytes = at.saturating_sub(io.durable_at);
@@ -186,8 +186,7 @@ impl Shared {
     /// durable and its own head is.
     fn roll_files(&self, io: &mut Io, mut new: NewSegment) -> Result<(), IoFailure> {
         let old = Arc::clone(&io.segment);
-        let failed = |doing, error| self.fail(IoFailure::new(doing, &old.path, error));
-        io.file.sync().map_err(|error| failed("syncing", error))?;
+        self.sync_file(&*io.file, &old.path)?;
         io.durable_at = io.at;
         let end = io.end;
         self.publish(io, end);
@@ -208,6 +207,9 @@ impl Shared {
         segment.activate(Arc::clone(&new.file));
         self.add_segment(Arc::clone(&segment));
         let (old_file, old_at) = (std::mem::replace(&mut io.file, new.file), io.at);
+        if let Err(error) = old_file.unlock() {
+            tracing::warn!(file = %old.path.display(), %error, "not unlocked");
+        }
         io.segment = segment;
         io.at = at + new.carry.bytes.len() as u64;
         io.previous = previous;
@@ -246,8 +248,13 @@ impl Shared {
         file.write_all_at(&record.encode(), 0)
     }
 
+    /// Writes the mark of an idle log, unless it is being closed.
+    pub fn write_idle_mark(&self) -> Result<(), IoFailure> {
+        self.write_mark(Kind::Mark, true)
+    }
+
     /// Writes a batch that holds no event, behind all that was written. The caller has no lock.
-    pub fn write_mark(&self, kind: Kind) -> Result<(), IoFailure> {
+    fn write_mark(&self, kind: Kind, unless_closed: bool) -> Result<(), IoFailure> {
         let mut io = self.io();
         if let Some(failure) = self.poisoned() {
             return Err(failure.clone());
@@ -255,7 +262,7 @@ impl Shared {
         // The plan has to know: its next batch stands behind the mark. Nothing may be open or queued then.
         let mark = {
             let mut plan = self.plan();
-            if plan.open.is_some() || !plan.queue.is_empty() {
+            if plan.open.is_some() || !plan.queue.is_empty() || (unless_closed && plan.closed) {
                 return Ok(());
             }
             let mark = control_batch(kind, plan.next, 0, plan.recorded_us, plan.tail_epoch, &[]);
@@ -273,9 +280,9 @@ impl Shared {
             return Ok(());
         }
         // Each mark is durable before the next thing is written: the second one says that all before it is.
-        self.write_mark(Kind::Mark)?;
+        self.write_mark(Kind::Mark, false)?;
         self.commit_all()?;
-        self.write_mark(Kind::CloseMark)?;
+        self.write_mark(Kind::CloseMark, false)?;
         self.commit_all()?;
         let file = self.io().lock_file.clone();
         if let Some(file) = file {

@@ -189,6 +189,9 @@ pub enum AppendError {
     /// The disk is full. Nothing was written; appends go on by themselves once there is room.
     #[error("the disk is full; nothing was written, appends go on once there is room")]
     DiskFull,
+    /// A call failed before anything was written. Nothing was written; the same append may succeed later.
+    #[error("{0}; nothing was written, try again")]
+    Io(IoFailure),
     /// An earlier write or sync failed, so that nothing can be promised any more. Nothing was written.
     #[error("the log takes no more appends since {0}; nothing was written, open it again")]
     Poisoned(IoFailure),
@@ -223,6 +226,7 @@ impl AppendError {
             | Self::TooManySources { .. }
             | Self::WrongVersion { .. }
             | Self::DiskFull
+            | Self::Io(_)
             | Self::Poisoned(_)
             | Self::Closed
             | Self::Read(_) => true,
@@ -233,7 +237,7 @@ impl AppendError {
     /// Whether the same append may succeed later on the same log handle.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::DiskFull => true,
+            Self::DiskFull | Self::Io(_) => true,
             Self::Invalid(_)
             | Self::Empty
             | Self::TooLarge { .. }

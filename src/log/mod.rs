@@ -56,6 +56,8 @@ pub struct Log {
 struct Inner {
     shared: Arc<Shared>,
     report: OpenReport,
+    /// Held while a background step or a close runs: nothing is written after the lock was given back.
+    closing: Mutex<()>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -96,7 +98,7 @@ impl Log {
             Jobs::Threads => background::start(&shared)
                 .map_err(|error| OpenError::Io(IoFailure::new("starting the threads of", path, error)))?,
         };
-        Ok(Log { inner: Arc::new(Inner { shared, report, threads: Mutex::new(threads) }) })
+        Ok(Log { inner: Arc::new(Inner { shared, report, closing: Mutex::default(), threads: Mutex::new(threads) }) })
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -163,7 +165,7 @@ impl Log {
         TailEpoch::from_raw(self.shared().plan().tail_epoch)
     }
 
-    /// How far the source of a name has been read, by the last append that said so.
+    /// How far the source of a name has been read, by the last append that said so, durable or not yet.
     pub fn source(&self, name: &str) -> Option<SourceRecord> {
         let plan = self.shared().plan();
         let record = plan.carry.streams.get(append::source_stream(name).as_str())?;
@@ -189,6 +191,10 @@ impl Log {
     /// When the disk fails; the log then takes no more appends.
     pub fn step(&self) -> Result<bool, AppendError> {
         let shared = self.shared();
+        let _closing = lock(&self.inner.closing);
+        if shared.io().lock_file.is_none() {
+            return Ok(false); // closed: the files are another writer's by now
+        }
         let failed = AppendError::OutcomeUnknown;
         Ok(shared.sync_step().map_err(failed)? || shared.seal_next() || shared.fill_ahead().map_err(failed)?)
     }
@@ -205,6 +211,8 @@ impl Log {
 
 impl Inner {
     fn close(&self) -> Result<(), AppendError> {
+        // Clones may close at the same time: the second one must not write after the first gave the lock back.
+        let _closing = lock(&self.closing);
         // The guard must be gone before the end is written, which takes the same lock.
         let is_open = self.shared.io().lock_file.is_some();
         let outcome = if is_open { self.shared.finish().map_err(AppendError::OutcomeUnknown) } else { Ok(()) };
@@ -212,12 +220,16 @@ impl Inner {
         self.shared.sync_signal.stop();
         self.shared.work_signal.stop();
         for thread in lock(&self.threads).drain(..) {
-            // A thread that panicked has nothing more to do; its panic was shown.
-            let _ = thread.join();
+            // The last clone may be dropped by a waker, which one of them calls: it cannot wait for itself. And one
+            // that panicked has nothing more to do; its panic was shown.
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
         }
-        while self.shared.poisoned().is_none() && self.shared.seal_next() {}
-        // The lock is the file's: another process may open the log from here on.
-        self.shared.io().lock_file = None;
+        if is_open {
+            while self.shared.poisoned().is_none() && self.shared.seal_next() {}
+            self.shared.give_back();
+        }
         outcome
     }
 }

@@ -165,7 +165,10 @@ impl FoundState {
             self.unhinted.clear();
         }
         self.hint = self.hint.max(batch.header.durable_hint);
-        self.unhinted.push_back((batch.header.end_offset(), batch.next_at()));
+        // A hint is about events: of a mark, which takes no offset, it does not say that its bytes are durable.
+        if batch.header.record_count > 0 {
+            self.unhinted.push_back((batch.header.end_offset(), batch.next_at()));
+        }
         while let Some((_, at)) = self.unhinted.pop_front_if(|(end, _)| *end <= self.hint) {
             self.durable_at = at;
         }
@@ -290,6 +293,7 @@ impl Opening<'_> {
     /// Takes the segment that is written.
     fn last(&mut self, base: u64) -> Result<Last, OpenError> {
         let found = open_segment(self.disk(), self.dir, base, None, Mode::Write)?;
+        self.lock_segment(&*found.file, &found.path)?;
         let evidence = self.evidence(&found.path, base)?;
         let header = self.check(&found, evidence.durable_end.max(base))?;
         let trailer =
@@ -321,6 +325,16 @@ impl Opening<'_> {
             self.begin_epoch(&mut last)?;
         }
         Ok(last)
+    }
+
+    /// Locks the file that batches are written to as well: should somebody delete `LOCK`, the next one who makes it
+    /// anew does not become a second writer.
+    fn lock_segment(&self, file: &dyn DiskFile, path: &Path) -> Result<(), OpenError> {
+        if take_lock(file).map_err(|error| open_failed("locking", path, error))? {
+            return Ok(());
+        }
+        let pid = self.record.map(|record| record.pid);
+        Err(OpenError::Held { path: self.dir.to_path_buf(), pid, command: pid.and_then(command_of) })
     }
 
     /// What `LOCK` says about the active segment.
@@ -372,7 +386,8 @@ impl Opening<'_> {
         last.found.tail_epoch = TailEpoch::from_raw(last.found.tail_epoch).next().raw();
         let mut mark = control_batch(Kind::Mark, last.end, 0, last.found.recorded_us, last.found.tail_epoch, &[]);
         let salt = last.segment.header.salt;
-        last.previous = mark.seal(salt, last.end_at, last.previous, last.end);
+        // What is kept is not known to be durable before it was synced: the mark must not say so.
+        last.previous = mark.seal(salt, last.end_at, last.previous, last.found.hint);
         last.file.write_all_at(&mark.bytes, last.end_at).map_err(failed)?;
         last.file.sync().map_err(failed)?;
         last.end_at += mark.bytes.len() as u64;
@@ -406,6 +421,7 @@ impl Opening<'_> {
         let (unborn, path) = (unborn_path(self.dir, 0), segment_path(self.dir, 0));
         let failed = |error| open_failed("making", &path, error);
         let file = env.disk.open(&unborn, Mode::Truncate).map_err(failed)?;
+        self.lock_segment(&*file, &unborn)?;
         let at = PAGE_BYTES as u64;
         let mut carry = control_batch(Kind::Carry, 0, 0, 0, 0, &Carry::default().encode());
         let previous = carry.seal(header.salt, at, Previous::default(), 0);

@@ -269,15 +269,16 @@ impl Plan {
                     return Ok(());
                 }
                 Err(error) if is_full(&error) => {}
-                Err(error) => return Err(self.failed(shared, "taking space for", error)),
+                Err(error) => return Err(self.refused(shared, "taking space for", error)),
             }
         }
         Err(AppendError::DiskFull)
     }
 
-    fn failed(&self, shared: &Shared, doing: &'static str, error: std::io::Error) -> AppendError {
+    /// A call failed before anything was written or given its place: the log is as it was.
+    fn refused(&self, shared: &Shared, doing: &'static str, error: std::io::Error) -> AppendError {
         let path = super::layout::segment_path(&shared.dir, self.header.base.raw());
-        AppendError::Poisoned(shared.fail(IoFailure::new(doing, path, error)))
+        AppendError::Io(IoFailure::new(doing, path, error))
     }
 
     /// Starts the next segment: a file with its space, and a place in the queue. What is written of it, and
@@ -294,15 +295,19 @@ impl Plan {
         let file = match shared.env.disk.open(&unborn, Mode::Truncate) {
             Ok(file) => file,
             Err(error) if is_full(&error) => return Err(AppendError::DiskFull),
-            Err(error) => return Err(self.failed(shared, "making the next file behind", error)),
+            Err(error) => return Err(self.refused(shared, "making the next file behind", error)),
         };
+        // As the one before it: see `Opening::lock_segment`.
+        if let Err(error) = file.try_lock() {
+            return Err(self.refused(shared, "locking the next file behind", error));
+        }
         let first_step = (u64::from(capacity) / 16).clamp(WHOLE_BYTES, STEP_BYTES.1);
         let taken = (head + needed).max(first_step).next_multiple_of(PAGE_BYTES as u64);
         if let Err(error) = file.allocate(0, taken) {
             let _ = shared.env.disk.remove(&unborn);
             return Err(match is_full(&error) {
                 true => AppendError::DiskFull,
-                false => self.failed(shared, "taking space behind", error),
+                false => self.refused(shared, "taking space behind", error),
             });
         }
         self.close_batch();
@@ -326,7 +331,7 @@ impl Plan {
             Some(batch) => batch,
             None => {
                 // Batches differ in their times, so that a time finds one place.
-                self.recorded_us += 1;
+                self.recorded_us = self.recorded_us.saturating_add(1);
                 // Comes round after 256 TB; then a stream would have to have slept for exactly so long.
                 self.batch = self.batch.wrapping_add(1).max(1);
                 let buffer = self.pool.pop().unwrap_or_default();

@@ -198,6 +198,15 @@ impl Waiters {
         Wake { only_tasks_left: leader.is_none() && !self.waiting.is_empty(), leader, done }
     }
 
+    /// Lets all threads look for themselves.
+    pub fn unpark_threads(&self) {
+        for waiter in self.waiting.values() {
+            if let Waiter::Thread(thread) = waiter {
+                thread.unpark();
+            }
+        }
+    }
+
     /// Takes all out: nothing will become durable any more.
     pub fn all(&mut self) -> BTreeMap<(u64, u64), Waiter> {
         std::mem::take(&mut self.waiting)

@@ -1,6 +1,6 @@
 //! What the handles, receipts, readers and threads of one open log share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
@@ -14,11 +14,10 @@ use crate::LogId;
 use crate::disk::{DiskFile, Env};
 use crate::segment::Segment;
 
-/// One open log.
+/// One open log. Shown as its directory alone: what waits to be written is nobody's business in a message.
 ///
 /// Locks are taken in this order, and none is held while waiting for a thread: `sync`, `io`, `plan`; then
 /// `waiters`, `fill` and the others, which hold no other.
-#[derive(Debug)]
 pub(super) struct Shared {
     pub dir: PathBuf,
     pub env: Env,
@@ -36,6 +35,8 @@ pub(super) struct Shared {
     io: Mutex<Io>,
     /// Held by whoever is writing and syncing for all.
     sync: Mutex<()>,
+    /// Held around every sync of a file that batches are written to; see [`Shared::sync_file`].
+    syncing: Mutex<()>,
     waiters: Mutex<Waiters>,
     /// Segments that take no more batches and have no footer yet, oldest first.
     pub to_seal: Mutex<Vec<ToSeal>>,
@@ -48,6 +49,12 @@ pub(super) struct Shared {
     pub idle: AtomicBool,
 }
 
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
 /// A segment that waits for its footer.
 #[derive(Debug, Clone)]
 pub(super) struct ToSeal {
@@ -57,8 +64,7 @@ pub(super) struct ToSeal {
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic under one of these locks can only come from a bug; what it protects is still whole, because
-    // every change that could be seen half done ends in a poisoned log.
+    // What these small locks protect is changed in one step each: a panic elsewhere leaves nothing half done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -86,6 +92,7 @@ impl Shared {
             plan: Mutex::new(plan),
             io: Mutex::new(io),
             sync: Mutex::default(),
+            syncing: Mutex::default(),
             waiters: Mutex::default(),
             to_seal: Mutex::default(),
             sealing: Mutex::default(),
@@ -97,11 +104,21 @@ impl Shared {
     }
 
     pub fn plan(&self) -> MutexGuard<'_, Plan> {
-        lock(&self.plan)
+        self.unless_panicked(&self.plan)
     }
 
     pub fn io(&self) -> MutexGuard<'_, Io> {
-        lock(&self.io)
+        self.unless_panicked(&self.io)
+    }
+
+    /// Takes one of the two locks under which the log changes. A panic under one of them is a bug that may have
+    /// left a change half done: the log takes no more appends then.
+    fn unless_panicked<'l, T>(&'l self, mutex: &'l Mutex<T>) -> MutexGuard<'l, T> {
+        mutex.lock().unwrap_or_else(|panicked| {
+            let error = std::io::Error::other("a bug: an earlier call panicked");
+            self.poison.get_or_init(|| IoFailure::new("writing", &self.dir, error));
+            panicked.into_inner()
+        })
     }
 
     pub fn waiters(&self) -> MutexGuard<'_, Waiters> {
@@ -181,9 +198,30 @@ impl Shared {
     pub fn fail(&self, failure: IoFailure) -> IoFailure {
         tracing::error!(log = %self.dir.display(), %failure, "the log takes no more appends");
         let first = self.poison.get_or_init(|| failure).clone();
-        let all = self.waiters().all();
-        all.into_values().for_each(super::receipt::Waiter::wake);
+        // Tasks are woken by the background: a waker is foreign code, and locks are held here.
+        self.waiters().unpark_threads();
+        self.sync_signal.set();
         first
+    }
+
+    /// Syncs a file of batches. One at a time: the system tells a failure to one of two syncs of a handle, and the
+    /// other one would report success over bytes that are lost. Whoever comes second finds the log poisoned.
+    pub fn sync_file(&self, file: &dyn DiskFile, path: &Path) -> Result<(), IoFailure> {
+        let _one = lock(&self.syncing);
+        if let Some(failure) = self.poisoned() {
+            return Err(failure.clone());
+        }
+        file.sync().map_err(|error| self.fail(IoFailure::new("syncing", path, error)))
+    }
+
+    /// Gives the locks back: another process may open the log from here on.
+    pub fn give_back(&self) {
+        let mut io = self.io();
+        // Readers may keep its handle.
+        if let Err(error) = io.file.unlock() {
+            tracing::warn!(file = %io.segment.path.display(), %error, "not unlocked");
+        }
+        io.lock_file = None;
     }
 
     /// Tells the background that a task waits, which cannot sync for itself.

@@ -14,7 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::layout;
-use crate::disk::{Disk, DiskFile, Mode};
+use crate::disk::{Disk, DiskFile, Mode, read_full_at};
 use crate::segment::{Segment, Tail};
 
 const MAGIC: &[u8; 8] = b"ANNALST1";
@@ -63,9 +63,25 @@ fn crc(header: &[u8], cut: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// Whether a file holds what was put into it.
-pub(super) fn is_whole(bytes: &[u8]) -> bool {
-    let Some((header, cut)) = bytes.split_at_checked(HEADER_BYTES) else { return false };
-    let Some((fields, stored)) = header.split_at_checked(CRC_AT) else { return false };
-    fields.starts_with(MAGIC) && crc(fields, cut).to_le_bytes() == stored
+/// Whether a file holds what was put into it. Reads it piece by piece:
+/// any file may lie there.
+pub(super) fn is_whole(file: &dyn DiskFile, mut read: impl FnMut(u64)) -> io::Result<bool> {
+    let mut piece = vec![0; 256 * 1024];
+    let mut hasher = crc32fast::Hasher::new();
+    let mut header = [0; HEADER_BYTES];
+    if read_full_at(file, &mut header, 0)? < HEADER_BYTES || !header.starts_with(MAGIC) {
+        return Ok(false);
+    }
+    let (fields, stored) = header.split_at(CRC_AT);
+    hasher.update(fields);
+    let mut at = HEADER_BYTES as u64;
+    loop {
+        let got = read_full_at(file, &mut piece, at)?;
+        if got == 0 {
+            return Ok(hasher.finalize().to_le_bytes() == *stored);
+        }
+        hasher.update(piece.get(..got).unwrap_or_default());
+        at += got as u64;
+        read(got as u64);
+    }
 }

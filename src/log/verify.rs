@@ -60,25 +60,59 @@ pub fn verify(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyR
 /// # Errors
 /// See [`verify`].
 pub fn verify_with(path: &Path, env: &Env, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, OpenError> {
-    // The record first: what it says is durable is in the files that are seen after it.
-    let lock_path = path.join(layout::LOCK);
-    let lock_file = match env.disk.open(&lock_path, Mode::Read) {
-        Ok(file) => Some(file),
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => None,
-        Err(error) => return Err(open_failed("opening", &lock_path, error)),
-    };
-    let failed = |error| open_failed("reading", &lock_path, error);
-    let record = lock_file.as_ref().map(|file| lock_record(&**file)).transpose().map_err(failed)?.flatten();
-    let live = match &lock_file {
-        Some(file) => !take_lock(&**file).map_err(failed)?,
-        None => false,
-    };
-    let lock_len = lock_file.as_ref().map_or(Ok(0), |file| file.len()).map_err(failed)?;
-    drop(lock_file);
-    let listing = Listing::read(&*env.disk, path)?.ok_or_else(|| OpenError::NotFound { path: path.to_path_buf() })?;
-    let mut verifying =
-        Verifying { dir: path, env, record, live, report: VerifyReport::default(), progress, total: 0, before: None };
-    verifying.lock(lock_len);
+    let mut writer = LockSeen::look(path, env)?;
+    loop {
+        let report = verify_beside(path, env, &writer, progress);
+        let now = LockSeen::look(path, env)?;
+        // Files that were taken to be at rest have changed under this: what was found may only be that.
+        let came = !writer.live && (now.live || now.sequence() != writer.sequence());
+        if !came || report.as_ref().is_ok_and(VerifyReport::is_sound) {
+            return report;
+        }
+        writer = now;
+    }
+}
+
+/// What the file `LOCK` says and whether it is held, at one moment.
+struct LockSeen {
+    record: Option<LockRecord>,
+    len: u64,
+    live: bool,
+}
+
+impl LockSeen {
+    fn look(dir: &Path, env: &Env) -> Result<LockSeen, OpenError> {
+        let path = dir.join(layout::LOCK);
+        let file = match env.disk.open(&path, Mode::Read) {
+            Ok(file) => file,
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+                return Ok(LockSeen { record: None, len: 0, live: false });
+            }
+            Err(error) => return Err(open_failed("opening", &path, error)),
+        };
+        let failed = |error| open_failed("reading", &path, error);
+        let record = lock_record(&*file).map_err(failed)?;
+        let live = !take_lock(&*file).map_err(failed)?;
+        Ok(LockSeen { record, len: file.len().map_err(failed)?, live })
+    }
+
+    fn sequence(&self) -> Option<u64> {
+        self.record.map(|record| record.sequence)
+    }
+}
+
+fn verify_beside(
+    dir: &Path,
+    env: &Env,
+    writer: &LockSeen,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<VerifyReport, OpenError> {
+    // After the record was read: what it says is durable is in the files that are seen now.
+    let listing = Listing::read(&*env.disk, dir)?.ok_or_else(|| OpenError::NotFound { path: dir.to_path_buf() })?;
+    let LockSeen { record, len, live } = *writer;
+    let report = VerifyReport::default();
+    let mut verifying = Verifying { dir, env, record, live, report, progress, total: 0, before: None };
+    verifying.lock(len);
     verifying.listing(&listing)?;
     verifying.torn()?;
     Ok(verifying.report)
@@ -430,15 +464,11 @@ impl Verifying<'_> {
             let path = folder.join(&entry.name);
             let failed = |error| open_failed("reading", &path, error);
             let file = self.env.disk.open(&path, Mode::Read).map_err(failed)?;
-            let len = usize::try_from(file.len().map_err(failed)?).unwrap_or(usize::MAX);
-            let mut bytes = vec![0; len];
-            let read = read_full_at(&*file, &mut bytes, 0).map_err(failed)?;
-            bytes.truncate(read);
             self.report.files += 1;
-            self.read(read as u64);
+            let whole = torn::is_whole(&*file, |bytes| self.read(bytes)).map_err(failed)?;
             if entry.name.ends_with(torn::UNFINISHED) {
                 self.note(format!("{} is an unfinished copy of a torn tail", path.display()));
-            } else if !torn::is_whole(&bytes) {
+            } else if !whole {
                 self.damaged(
                     &path,
                     0,

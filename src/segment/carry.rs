@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::batch::{BatchError, Input, put_varint};
+use crate::batch::{BatchError, Input, VERSION_MAX, put_varint};
 use crate::limits::{
     CARRIED_APPENDS_MAX, CARRIED_PRODUCERS_MAX, CARRIED_STREAMS_MAX, NAME_BYTES_MAX, SOURCE_POSITION_BYTES_MAX,
 };
@@ -98,6 +98,7 @@ impl Carry {
         for _ in 0..streams {
             let name = text(&mut input)?;
             let (offset, version, event_type) = (input.u64()?, input.u64()?, text(&mut input)?);
+            (version <= VERSION_MAX).then_some(())?;
             let content = Bytes::copy_from_slice(sized(&mut input, SOURCE_POSITION_BYTES_MAX)?);
             let in_order = carry.streams.last_key_value().is_none_or(|(last, _)| *last < name);
             carry.streams.insert(name, CarriedRecord { offset, version, event_type, content });
@@ -149,6 +150,9 @@ mod tests {
         expected.extend([0; 15]);
         assert_eq!(carry.encode(), expected);
         assert_eq!(Carry::decode(&expected), Ok(carry));
+        let mut far = Carry::default();
+        far.streams.insert("$a".into(), CarriedRecord { offset: 1, version: u64::MAX, event_type: "P".into(), content: Bytes::new() });
+        assert!(Carry::decode(&far.encode()).is_err(), "a version that nothing can be added to");
         for cut in 0..expected.len() {
             assert!(Carry::decode(&expected[..cut]).is_err(), "cut at {cut}");
         }

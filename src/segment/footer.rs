@@ -346,6 +346,9 @@ impl Footer {
             types,
             types_complete: complete == 1,
         };
+        if payload.get(24..FIXED_BYTES).is_none_or(|reserved| reserved.iter().any(|byte| *byte != 0)) {
+            return Err(corrupt);
+        }
         if footer.types_at() > payload.len() || complete > 1 || (streams > 0) != (blocks > 0) {
             return Err(corrupt);
         }

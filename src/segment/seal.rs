@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Bytesource, Footer, FooterBuilder, PAGE_BYTES, Scan, ScanError, SegmentHeader, Trailer};
-use crate::batch::{BATCH_ALIGN, BatchError, HEADER_BYTES, Kind, Previous, control_batch};
+use super::{Bytesource, Carry, Footer, FooterBuilder, PAGE_BYTES, Scan, ScanError, SegmentHeader, Trailer};
+use crate::batch::{BATCH_ALIGN, BatchError, HEADER_BYTES, Kind, Previous, checked_body, control_batch};
 use crate::disk::DiskFile;
 
 /// What a segment holds, gathered batch by batch: all that its end will say of it.
@@ -49,6 +49,13 @@ impl Contents {
         self.tail_epoch = self.tail_epoch.max(batch.header.tail_epoch);
         if batch.header.kind == Kind::Gap {
             self.lost_events += u64::from(batch.header.record_count);
+        }
+        if batch.header.kind == Kind::Carry {
+            let at = batch.at;
+            let bad = |error| ScanError::Batch { at, error };
+            let len = batch.header.records_len;
+            let payload = checked_body(&batch.header, batch.stored, self.header.salt).map_err(bad)?;
+            return Carry::decode(payload.get(..len).unwrap_or_default()).map(drop).map_err(bad);
         }
         if !batch.header.kind.holds_events() {
             return Ok(());

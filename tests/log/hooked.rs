@@ -107,6 +107,10 @@ impl DiskFile for HookedFile {
         self.below.try_lock()
     }
 
+    fn unlock(&self) -> io::Result<()> {
+        self.below.unlock()
+    }
+
     fn map(&self) -> io::Result<bytes::Bytes> {
         self.below.map()
     }

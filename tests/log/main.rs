@@ -13,6 +13,7 @@ mod hooked;
 mod limits;
 mod readers;
 mod receipts;
+mod regressions;
 mod round_trip;
 mod torn_or_corrupt;
 mod world;

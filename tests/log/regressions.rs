@@ -1,0 +1,321 @@
+//! What once went wrong, and what it cost. Each opens with the damage that was done.
+
+use std::future::Future;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::task::{Context, Wake, Waker};
+use std::time::Duration;
+
+use annals::testkit::{Crash, Disk, Env, Fault, Op, verify_with};
+use annals::{Append, AppendError, Durability, Event, Expect, InvalidEvent, Log, OpenError};
+
+use crate::hooked::{Hooked, Hooks};
+use crate::world::{DIR, SEGMENT, World, all};
+
+fn with_hooks(world: &World, hooks: Hooks) -> Env {
+    let disk: Arc<dyn Disk> = Arc::new(Hooked::new(Arc::new(world.disk.clone()), hooks));
+    Env { disk, ..world.env() }
+}
+
+fn of(bytes: usize) -> Append<'static> {
+    Append::new().event(Event::new("s", "T").data(vec![7; bytes])).durability(Durability::Os)
+}
+
+/// A length of 65,536 was stored as 65,535: the whole batch, other callers' events too, could not be read again.
+#[test]
+fn a_content_type_has_a_limit_of_its_own() {
+    let world = World::new(1);
+    let log = world.open();
+    for content_type in ["a".repeat(65_536), "a".repeat(1025), String::new()] {
+        let refused = log.append(Event::new("s", "T").content_type(content_type.clone())).unwrap_err();
+        let bytes = content_type.len();
+        assert!(
+            matches!(refused, AppendError::Invalid(InvalidEvent::ContentTypeLength { bytes: said }) if said == bytes)
+        );
+    }
+    let longest = "a".repeat(1024);
+    log.append(Event::new("s", "T").content_type(longest.as_str())).unwrap().wait().unwrap();
+    assert_eq!(log.read(..).next().unwrap().unwrap().content_type(), Some(longest.as_str()));
+}
+
+/// An append was acknowledged and lost: of two syncs of one handle the system told the failure to the other one.
+#[test]
+fn a_sync_beside_a_roll_does_not_miss_the_rolls_failure() {
+    let mut world = World::new(1);
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let (entered, entries) = mpsc::channel();
+    let hooks = {
+        let (gate, calls, entered) = (Arc::clone(&gate), AtomicUsize::new(0), Mutex::new(entered));
+        Hooks {
+            on_sync: Box::new(move |path: &Path| {
+                if !path.ends_with("LOCK") {
+                    let call = calls.fetch_add(1, Ordering::SeqCst);
+                    entered.lock().unwrap().send(call).unwrap();
+                    // Of the calls behind opening's, the first waits at the gate.
+                    if call == 2 {
+                        drop(gate.1.wait_while(gate.0.lock().unwrap(), |open| !*open).unwrap());
+                    }
+                }
+            }),
+            ..Hooks::default()
+        }
+    };
+    let log = Log::options().env(with_hooks(&world, hooks)).segment_bytes_max(SEGMENT).open(DIR).unwrap();
+    assert_eq!(entries.try_iter().collect::<Vec<_>>(), [0, 1]);
+    let receipt = log.append(Event::new("acked", "T").data(&b"precious"[..])).unwrap();
+    let target = receipt.planned().next();
+    let acknowledged = std::thread::scope(|scope| {
+        let waits = scope.spawn(|| receipt.wait().is_ok());
+        assert_eq!(entries.recv(), Ok(2));
+        world.disk.inject(Fault::once(Op::Sync, 0, ErrorKind::Other));
+        // Three of them do not fit into the first segment: the log rolls.
+        scope.spawn(|| {
+            let receipts: Vec<_> = (0..3).map(|_| log.append(of(120_000))).collect();
+            receipts.into_iter().all(|receipt| receipt.is_ok_and(|receipt| receipt.wait().is_ok()))
+        });
+        // Only a roll that does not wait its turn gets there before the gate opens.
+        let _ = entries.recv_timeout(Duration::from_millis(300));
+        *gate.0.lock().unwrap() = true;
+        gate.1.notify_all();
+        waits.join().unwrap()
+    });
+    world.disk.heal();
+    world.power_cut(Some(log), Crash::LoseUnsynced);
+    let log = world.open();
+    assert!(!acknowledged || log.tail() >= target, "an acknowledged append is lost");
+}
+
+/// Zeros were written over the next owner's events.
+#[test]
+fn a_step_of_a_closed_log_does_nothing() {
+    let world = World::new(1);
+    let log = world.open();
+    log.append(Event::new("s", "T")).unwrap().wait().unwrap();
+    let closed = log.clone();
+    log.close().unwrap();
+    let next = world.open();
+    next.append(Event::new("s", "T")).unwrap().wait().unwrap();
+    let before = world.snapshot();
+    assert!(!closed.step().unwrap());
+    closed.close().unwrap();
+    assert_eq!(world.snapshot(), before);
+    assert_eq!(all(&next.reader()).len(), 2);
+}
+
+/// A mark whose sync had failed was taken for durable at the next opening; an acknowledged event behind it was cut.
+#[test]
+fn a_mark_that_was_lost_is_written_again() {
+    let mut marks_failed = 0;
+    for len in 3500..4000 {
+        let mut world = World::new(1);
+        let log = world.open();
+        log.append(Event::new("s", "T").data(vec![7; len])).unwrap().wait().unwrap();
+        world.clock.advance_ms(60);
+        log.step().unwrap();
+        world.disk.inject(Fault::once(Op::Sync, 0, ErrorKind::Other));
+        for _ in 0..5 {
+            world.clock.advance_ms(200);
+            if log.step().is_err() {
+                marks_failed += 1;
+                break;
+            }
+        }
+        world.disk.heal();
+        world.kill(log);
+        let log = world.open();
+        log.append(Event::new("s", "T")).unwrap().wait().unwrap();
+        world.power_cut(Some(log), Crash::LoseUnsynced);
+        assert_eq!(world.open().tail().raw(), 2, "after {len} bytes");
+    }
+    assert!(marks_failed > 100);
+}
+
+/// The log refused to open over events that were never durable: recovery's own mark said they were, too early.
+#[test]
+fn a_power_cut_within_recovery_after_a_kill_is_recovered_from() {
+    for seed in 0..60 {
+        let mut world = World::new(1).that_only_stops();
+        let log = world.open();
+        log.append(Event::new("s", "T").data(vec![1; 100])).unwrap().wait().unwrap();
+        log.append(of(20_000)).unwrap().wait().unwrap();
+        let half = log.append(of(9_000)).unwrap();
+        world.stop_after(0, true);
+        assert!(half.wait().is_err());
+        world.kill(log);
+        world.disk.heal();
+        // The copy in `torn/` is synced first; the segment's sync fails.
+        world.disk.inject(Fault { op: Some(Op::Sync), nth: 1, forever: true, kind: ErrorKind::Other, short: false });
+        assert!(world.try_open().is_err());
+        world.disk.heal();
+        world.power_cut(None, Crash::Seeded(seed));
+        assert!(world.open().tail().raw() >= 1, "seed {seed}");
+    }
+}
+
+struct CallsBack(Log);
+
+impl Wake for CallsBack {
+    fn wake(self: Arc<Self>) {
+        let _ = self.0.tail();
+    }
+}
+
+/// `append` hung for ever: the waker of a task was called under the lock that it took.
+#[test]
+fn a_waker_may_call_the_log() {
+    let world = World::new(1);
+    let log = world.open();
+    let mut receipt = pin!(log.append(Event::new("s", "T")).unwrap());
+    let waker = Waker::from(Arc::new(CallsBack(log.clone())));
+    assert!(receipt.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    world.disk.inject(Fault { forever: true, ..Fault::once(Op::Write, 0, ErrorKind::Other) });
+    let (done, told) = mpsc::channel();
+    let other = log.clone();
+    std::thread::spawn(move || {
+        let acknowledged = other.append(of(10)).is_ok_and(|receipt| receipt.wait().is_ok());
+        let _ = other.step();
+        done.send(acknowledged)
+    });
+    assert_eq!(told.recv_timeout(Duration::from_secs(20)), Ok(false), "it must not hang");
+    let outcome = receipt.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(outcome.is_ready(), "the task was told");
+}
+
+/// One file handle too few for a moment ended the writer, although nothing had been written.
+#[test]
+fn a_next_file_that_cannot_be_made_is_tried_again() {
+    for op in [Op::Open, Op::Allocate] {
+        let world = World::new(1);
+        let log = world.open();
+        world.disk.inject(Fault::once(op, 0, ErrorKind::Other));
+        let refused = (0..100).find_map(|_| log.append(of(100_000)).err()).unwrap();
+        assert!(matches!(refused, AppendError::Io(_)) && refused.is_retryable() && refused.nothing_written());
+        log.append(of(100_000)).unwrap().wait().unwrap();
+        log.close().unwrap();
+        assert!(world.verify().is_sound());
+    }
+}
+
+/// Events that waited to be written went into messages with the receipt.
+#[test]
+fn what_waits_to_be_written_is_not_shown_by_debug() {
+    let world = World::new(1);
+    let log = world.open();
+    let receipt = log.append(Event::new("hidden-stream", "T").data(&b"SECRET"[..])).unwrap();
+    for shown in [format!("{receipt:?}"), format!("{log:?}"), format!("{:?}", log.reader())] {
+        assert!(!shown.contains("hidden") && !shown.contains("83, 69, 67"), "{shown}");
+    }
+}
+
+/// Two writers gave the same offset to different events: somebody had deleted `LOCK`.
+#[test]
+fn without_its_lock_file_a_log_still_has_one_writer() {
+    let world = World::new(1);
+    let log = world.open();
+    for _ in 0..5 {
+        log.append(of(100_000)).unwrap().wait().unwrap();
+    }
+    world.mem.remove(Path::new(&format!("{DIR}/LOCK"))).unwrap();
+    assert!(matches!(world.try_open(), Err(OpenError::Held { .. })));
+    let reader = log.reader();
+    log.close().unwrap();
+    world.open();
+    drop(reader);
+}
+
+/// One damaged segment kept all behind it from getting their indexes, and their streams in memory.
+#[test]
+fn a_segment_that_cannot_be_sealed_holds_up_no_other() {
+    let world = World::new(1);
+    let log = world.open();
+    while world.segments().len() < 2 {
+        log.append(of(50_000)).unwrap().wait().unwrap();
+    }
+    world.mem.flip_bit(&world.segments()[0], 5000, 0);
+    for _ in 0..40 {
+        log.append(of(50_000)).unwrap().wait().unwrap();
+        while log.step().unwrap() {}
+    }
+    let is_sealed = |path: &Path| world.bytes(path).windows(8).any(|bytes| bytes == b"ANNALSE1");
+    let sealed = world.segments().iter().filter(|path| is_sealed(path)).count();
+    assert_eq!(sealed, world.segments().len() - 2, "all but the damaged and the active one");
+}
+
+/// Where no run of the system can be told from another, readers saw events that a power cut could take back.
+#[test]
+fn without_a_boot_id_readers_stop_at_the_durable_end_too() {
+    let world = World { boot: 0, ..World::new(1) };
+    let log = world.open();
+    log.append(Event::new("s", "T")).unwrap().wait().unwrap();
+    log.append(of(10)).unwrap().wait().unwrap();
+    assert_eq!(all(&world.reader()).len(), 1);
+}
+
+/// The position of the first source was dropped, and what it had read was ingested again.
+#[test]
+fn an_append_notes_one_source() {
+    let world = World::new(1);
+    let log = world.open();
+    let two = Append::new().source("a", &b"1"[..], Expect::None).source("b", &b"2"[..], Expect::None);
+    let refused = log.append(two).unwrap_err();
+    assert!(matches!(refused, AppendError::Invalid(InvalidEvent::SeveralSources)));
+}
+
+/// The thread that syncs joined itself, and the lock stayed.
+#[test]
+fn the_last_handle_may_be_dropped_by_a_waker() {
+    struct Drops(#[allow(dead_code)] Log, mpsc::Sender<()>);
+    impl Wake for Drops {
+        fn wake(self: Arc<Self>) {
+            let told = self.1.clone();
+            drop(self);
+            told.send(()).unwrap();
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open(dir.path()).unwrap();
+    let mut receipt = Box::pin(log.append(Event::new("s", "T")).unwrap());
+    let (told, tells) = mpsc::channel();
+    let waker = Waker::from(Arc::new(Drops(log, told)));
+    let pending = receipt.as_mut().poll(&mut Context::from_waker(&waker)).is_pending();
+    drop(waker);
+    if pending {
+        tells.recv_timeout(Duration::from_secs(20)).expect("it must not hang");
+    }
+    Log::open(dir.path()).expect("the lock was given back");
+}
+
+/// Verifying called it damage when a writer opened the log meanwhile.
+#[test]
+fn a_writer_that_comes_while_a_log_is_verified_is_no_damage() {
+    for (many, nth) in [1, 40].into_iter().flat_map(|many| (0..14).map(move |nth| (many, nth))) {
+        let world = Arc::new(World::new(1));
+        let log = world.open();
+        for _ in 0..3 {
+            log.append(of(66_000)).unwrap().wait().unwrap();
+        }
+        world.kill(log);
+        let kept: Arc<Mutex<Option<Log>>> = Arc::default();
+        let hooks = {
+            let (world, kept, reads) = (Arc::clone(&world), Arc::clone(&kept), AtomicUsize::new(0));
+            Hooks {
+                on_read: Box::new(move |path: &Path| {
+                    if path.extension().is_some() && reads.fetch_add(1, Ordering::SeqCst) == nth {
+                        let log = world.open();
+                        for _ in 0..many {
+                            log.append(of(20_000)).unwrap().wait().unwrap();
+                            while log.step().unwrap() {}
+                        }
+                        *kept.lock().unwrap() = Some(log);
+                    }
+                }),
+                ..Hooks::default()
+            }
+        };
+        let report = verify_with(Path::new(DIR), &with_hooks(&world, hooks), &mut |_, _| {}).unwrap();
+        assert!(report.is_sound(), "{many} appends at read {nth}: {:?}", report.damage);
+    }
+}

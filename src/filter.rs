@@ -1,5 +1,7 @@
 //! Which events a reader wants: by stream pattern, by type, with or without the log's own.
 
+use std::fmt::{self, Write as _};
+
 /// A pattern for names: `*` stands for any run of characters, `\` takes the next one as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pattern {
@@ -59,6 +61,24 @@ impl Pattern {
     }
 }
 
+impl fmt::Display for Pattern {
+    /// A text of which [`Pattern::new`] makes the same pattern.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, piece) in self.pieces.iter().enumerate() {
+            if index > 0 {
+                f.write_str("*")?;
+            }
+            for char in String::from_utf8_lossy(piece).chars() {
+                if matches!(char, '*' | '\\') {
+                    f.write_str("\\")?;
+                }
+                f.write_char(char)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What follows the first occurrence of `piece`.
 fn find<'n>(name: &'n [u8], piece: &[u8]) -> Option<&'n [u8]> {
     if piece.is_empty() {
@@ -111,6 +131,21 @@ impl Filter {
         self
     }
 
+    /// The patterns for streams; none: all streams.
+    pub fn stream_patterns(&self) -> &[Pattern] {
+        &self.streams
+    }
+
+    /// The patterns for types; none: all types.
+    pub fn type_patterns(&self) -> &[Pattern] {
+        &self.types
+    }
+
+    /// Whether the log's own streams were asked for as a whole.
+    pub(crate) fn has_system(&self) -> bool {
+        self.system
+    }
+
     /// Whether it wants every event there is, so that nothing needs to be looked at.
     pub fn is_everything(&self) -> bool {
         self.system && self.streams.is_empty() && self.types.is_empty()
@@ -119,6 +154,17 @@ impl Filter {
     /// Whether it may want events of the log's own streams.
     pub fn wants_system(&self) -> bool {
         self.system || self.streams.iter().any(Pattern::is_system)
+    }
+
+    /// The streams that are wanted, when they are given by their names alone.
+    pub(crate) fn stream_names(&self) -> Option<Vec<&str>> {
+        let names: Option<Vec<&str>> = self.streams.iter().map(Pattern::as_literal).collect();
+        names.filter(|names| !names.is_empty())
+    }
+
+    /// Whether only some types are wanted.
+    pub(crate) fn is_by_type(&self) -> bool {
+        !self.types.is_empty()
     }
 
     /// Whether events of this stream are wanted.
@@ -140,6 +186,16 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_text_of_a_pattern_makes_the_same_pattern() {
+        for text in ["", "*", "order-*", r"\*a*", r"a\\*b", r"\é*", r"end\", "**", "$source/*"] {
+            let pattern = Pattern::new(text);
+            assert_eq!(Pattern::new(&pattern.to_string()), pattern, "{text}");
+        }
+        let literal = Pattern::literal(r"a*b\c");
+        assert_eq!(Pattern::new(&literal.to_string()), literal);
+    }
 
     #[test]
     fn a_star_stands_for_any_run_and_a_backslash_takes_the_next_as_it_is() {

@@ -9,21 +9,26 @@ pub mod limits;
 mod event;
 mod filter;
 mod position;
+mod window;
 
 pub use event::{Event, EventRef, Headers, InvalidEvent, JSON, NewEvent};
 pub use filter::{Filter, Pattern};
 pub use position::{LogId, Offset, TailEpoch, Timestamp, Version};
 
 mod batch;
+mod cursor;
 mod disk;
+mod index;
 mod log;
 mod segment;
 
-pub use batch::{Batch, Codec, Events};
+pub use batch::{Batch, Codec, Events, EventsBackward};
+#[cfg(feature = "tokio")]
+pub use log::EventStream;
 pub use log::{
-    Append, AppendError, Appended, Batches, Damage, Durability, Expect, IoFailure, Log, LogReader, OpenError,
-    OpenReport, Options, Read, ReadError, Receipt, SegmentStat, SourceRecord, Stat, TornTail, VerifyReport, Writer,
-    verify,
+    Append, AppendError, Appended, Batches, Consumer, ConsumerError, ConsumerInfo, Damage, Durability, Expect, Follow,
+    IoFailure, Log, LogReader, OpenError, OpenReport, Options, Read, ReadError, Receipt, SegmentStat, SourceRecord,
+    Stat, Stop, StreamInfo, StreamList, StreamRead, TornTail, VerifyReport, Writer, verify,
 };
 pub use segment::ReadMode;
 

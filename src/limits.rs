@@ -45,6 +45,10 @@ pub const CARRIED_STREAMS_MAX: usize = 4096;
 /// Most producers whose last appends are carried from segment to segment.
 pub const CARRIED_PRODUCERS_MAX: usize = 4096;
 
+/// Most bytes that the carried producers may take together; typical ones are as many as can be before it is reached.
+/// With the carried sources they fit into one batch.
+pub const CARRIED_PRODUCERS_BYTES_MAX: usize = 3 * 1024 * 1024;
+
 /// Appends remembered for each producer, so that a resend is answered and not stored.
 pub const CARRIED_APPENDS_MAX: usize = 16;
 

@@ -4,9 +4,13 @@
 //! directory is `target/bench`, or `ANNALS_BENCH_DIR`; it has to be on the disk that is meant.
 
 mod command;
+mod consumers;
 mod floors;
+mod follow;
+#[path = "../../src/cli/machine.rs"]
 mod machine;
 mod report;
+mod streams;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -27,6 +31,13 @@ struct Bench {
 }
 
 fn main() {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|arg| arg == follow::WRITER) {
+        return args.next().iter().for_each(|dir| follow::write(Path::new(dir)));
+    }
+    if let Some(dir) = std::env::var_os(streams::OPEN_ENV) {
+        return streams::open(Path::new(&dir));
+    }
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let dir = std::env::var_os("ANNALS_BENCH_DIR").map_or_else(|| PathBuf::from("target/bench"), PathBuf::from);
     let bench = Bench {
@@ -35,14 +46,20 @@ fn main() {
         data: (0..DATA_BYTES).map(|n| b'a' + (n % 26) as u8).collect(),
     };
     println!("{}", machine::line(&bench.dir));
-    let all: [(&str, Run); 7] = [
+    let all: [(&str, Run); 13] = [
         ("append", Bench::append),
         ("durable", Bench::durable),
         ("writers", Bench::writers),
         ("receipts", Bench::receipts),
         ("replay", Bench::replay),
         ("streams", Bench::streams),
+        ("producers", Bench::producers),
+        ("consumers", Bench::consumers),
+        ("random", Bench::random),
+        ("many", Bench::many),
+        ("rare", Bench::rare),
         ("command", Bench::command),
+        ("follow", Bench::follow),
     ];
     for (name, run) in all {
         if wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str())) {

@@ -1,28 +1,39 @@
 //! A batch that was read: checked as a whole, then handed out event by event.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::names::Names;
 use super::{AppendEntry, BatchError, Header, ProducerEntry, Salt, appends, record};
 use crate::event::{Event, EventRef, Parts, Span};
+use crate::window::Window;
 use crate::{Filter, Offset};
 
 /// A batch of events, checked: every byte of it is what was written.
 ///
-/// Its events borrow from it: handing out one costs some nanoseconds and no allocation.
+/// Its events borrow from it: handing out one costs some nanoseconds and no allocation. A clone shares all
+/// that was decoded.
 #[derive(Debug, Clone)]
 pub struct Batch {
+    content: Arc<Content>,
+    /// Offsets outside are not handed out: the reader asked for a range.
+    range: (u64, u64),
+    /// Other events are not handed out: the reader asked for some ..
+    filter: Option<BatchFilter>,
+    /// .. or for those that happened in a stretch of time.
+    window: Option<Window>,
+}
+
+/// What a batch holds, whoever reads it.
+#[derive(Debug)]
+struct Content {
     header: Header,
     /// Records, names and appends, without compression.
     body: Bytes,
     names: Names,
     appends: Vec<AppendEntry>,
-    #[cfg_attr(not(feature = "cli"), allow(dead_code))] // shown by `annals dump`
     producers: Vec<ProducerEntry>,
-    /// Offsets outside are not handed out: the reader asked for a range.
-    range: (u64, u64),
-    /// Other events are not handed out: the reader asked for some.
-    filter: Option<BatchFilter>,
 }
 
 impl Batch {
@@ -35,21 +46,29 @@ impl Batch {
         let table = body.get(appends_at..appends_at + header.appends_len).unwrap_or_default();
         let (appends, producers) = appends::get(table, header.record_count, names.producers.len())?;
         let range = (header.base_offset, header.end_offset());
-        let batch = Batch { header, body, names, appends, producers, range, filter: None };
+        let content = Arc::new(Content { header, body, names, appends, producers });
+        let batch = Batch { content, range, filter: None, window: None };
         batch.check_records()?;
         Ok(batch)
+    }
+
+    /// The names of a batch, with the body that holds them: its checksum is checked, its records are not looked at.
+    pub(crate) fn names_of(header: &Header, stored: Bytes, salt: Salt) -> Result<(Bytes, Names), BatchError> {
+        let body = checked_body(header, stored, salt)?;
+        let names = Names::get(&body, header.records_len, header.names_len, header.base_offset)?;
+        Ok((body, names))
     }
 
     fn check_records(&self) -> Result<(), BatchError> {
         let records = self.records();
         let mut at = 0;
-        for _ in 0..self.header.record_count {
+        for _ in 0..self.content.header.record_count {
             let corrupt = BatchError::Corrupt("an event of the batch is not what it should be");
             let record = record::get(records, at).ok_or(corrupt.clone())?;
-            let named = usize::from(record.names.stream) < self.names.streams.len()
-                && usize::from(record.names.event_type) < self.names.types.len()
+            let named = usize::from(record.names.stream) < self.content.names.streams.len()
+                && usize::from(record.names.event_type) < self.content.names.types.len()
                 && (record.names.source == record::NO_SOURCE
-                    || usize::from(record.names.source) < self.names.sources.len());
+                    || usize::from(record.names.source) < self.content.names.sources.len());
             if !named {
                 return Err(corrupt);
             }
@@ -64,29 +83,43 @@ impl Batch {
     }
 
     pub(crate) fn header(&self) -> &Header {
-        &self.header
+        &self.content.header
     }
 
     pub(crate) fn names(&self) -> &Names {
-        &self.names
+        &self.content.names
     }
 
-    #[cfg_attr(not(feature = "cli"), allow(dead_code))] // shown by `annals dump`
     pub(crate) fn appends(&self) -> &[AppendEntry] {
-        &self.appends
+        &self.content.appends
     }
 
-    #[cfg_attr(not(feature = "cli"), allow(dead_code))] // shown by `annals dump`
     pub(crate) fn producers(&self) -> &[ProducerEntry] {
-        &self.producers
+        &self.content.producers
     }
 
     pub(crate) fn bytes_of(&self, span: Span) -> &[u8] {
-        self.body.get(span.at as usize..(span.at + span.len) as usize).unwrap_or_default()
+        self.content.body.get(span.at as usize..(span.at + span.len) as usize).unwrap_or_default()
+    }
+
+    /// Whether it has the event at an offset, whatever it was asked for with.
+    pub(crate) fn spans(&self, offset: u64) -> bool {
+        (self.content.header.base_offset..self.content.header.end_offset()).contains(&offset)
+    }
+
+    /// Bytes of its body, in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.content.body.len()
     }
 
     pub(crate) fn clip(mut self, from: u64, to: u64) -> Batch {
         self.range = (self.range.0.max(from), self.range.1.min(to));
+        self
+    }
+
+    /// Only the users' events that happened in a window.
+    pub(crate) fn within(mut self, window: Option<Window>) -> Batch {
+        self.window = window;
         self
     }
 
@@ -98,8 +131,73 @@ impl Batch {
         Some(self)
     }
 
+    /// What its tables say of an event.
+    #[inline]
+    fn parts(&self, record: &record::Record, offset: u64, version: u64, append: usize) -> Option<Parts> {
+        let content = &*self.content;
+        let delta = content.appends.get(append)?.recorded_delta_us;
+        let recorded_us = content.header.recorded_us.saturating_add(i64::from(delta));
+        Some(Parts {
+            offset,
+            version,
+            recorded_us,
+            time_us: record.time_us.unwrap_or(recorded_us),
+            has_time: record.time_us.is_some(),
+            is_json: record.is_json,
+            stream: content.names.streams.get(usize::from(record.names.stream))?.name,
+            event_type: *content.names.types.get(usize::from(record.names.event_type))?,
+            source: content.names.sources.get(usize::from(record.names.source)).copied().unwrap_or_default(),
+            id: record.id,
+            content_type: record.content_type,
+            headers: record.headers,
+            data: record.data,
+        })
+    }
+
+    /// Where each record starts, with the index of its stream.
+    pub(super) fn record_places(&self) -> impl Iterator<Item = (u32, u16)> + '_ {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let record = record::get(self.records(), at)?;
+            let place = (at, record.names.stream);
+            at = record.next;
+            Some(place)
+        })
+    }
+
+    /// The index of the stream of a record that starts at a place.
+    pub(super) fn stream_of_record(&self, at: u32) -> Option<usize> {
+        record::get(self.records(), at).map(|record| record.names.stream.into())
+    }
+
+    /// The event of a record that starts at a place.
+    pub(super) fn event_at(&self, at: u32, index: u32, version: u64) -> Option<Event> {
+        let record = record::get(self.records(), at)?;
+        let append = self.content.appends.partition_point(|append| append.first_record <= index).checked_sub(1)?;
+        let parts = self.parts(&record, self.content.header.base_offset + u64::from(index), version, append)?;
+        Some(Event { body: self.content.body.clone(), parts })
+    }
+
+    /// Bytes of its body.
+    pub(super) fn body_len(&self) -> usize {
+        self.content.body.len()
+    }
+
+    /// Whether the filter wants an event, by its names.
+    #[inline]
+    fn wants(&self, record: &record::Record) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.wants(record.names.stream, record.names.event_type))
+    }
+
+    /// Whether an event lies in the window, if there is one.
+    #[inline]
+    fn in_window(&self, parts: &Parts) -> bool {
+        self.window
+            .is_none_or(|window| window.holds(parts.time_us) && self.bytes_of(parts.stream).first() != Some(&b'$'))
+    }
+
     fn records(&self) -> &[u8] {
-        self.body.get(..self.header.records_len).unwrap_or_default()
+        self.content.body.get(..self.content.header.records_len).unwrap_or_default()
     }
 
     /// The first offset that [`events`](Batch::events) gives.
@@ -115,6 +213,11 @@ impl Batch {
     /// Its events in order: those of the range and the filter it was asked for with.
     pub fn events(&self) -> Events<'_> {
         Events { walk: Walk::new(self), batch: self }
+    }
+
+    /// The same events, the last one first.
+    pub fn events_backward(&self) -> EventsBackward<'_> {
+        EventsBackward { walk: BackwardWalk::new(self), batch: self }
     }
 
     /// Every event with the indexes of its stream and type in the batch's names.
@@ -156,8 +259,9 @@ impl BatchFilter {
     /// `None` when no event of the batch can match.
     pub fn of(filter: &Filter, batch: &Batch) -> Option<BatchFilter> {
         let streams: Vec<bool> =
-            batch.names.streams.iter().map(|stream| filter.wants_stream(batch.bytes_of(stream.name))).collect();
-        let types: Vec<bool> = batch.names.types.iter().map(|name| filter.wants_type(batch.bytes_of(*name))).collect();
+            batch.content.names.streams.iter().map(|stream| filter.wants_stream(batch.bytes_of(stream.name))).collect();
+        let types: Vec<bool> =
+            batch.content.names.types.iter().map(|name| filter.wants_type(batch.bytes_of(*name))).collect();
         (streams.contains(&true) && types.contains(&true)).then_some(BatchFilter { streams, types })
     }
 
@@ -178,7 +282,7 @@ pub(crate) struct Walk {
 
 impl Walk {
     pub fn new(batch: &Batch) -> Self {
-        let versions = batch.names.streams.iter().map(|stream| stream.version).collect();
+        let versions = batch.content.names.streams.iter().map(|stream| stream.version).collect();
         Walk { at: 0, index: 0, append: 0, versions }
     }
 
@@ -186,47 +290,107 @@ impl Walk {
     #[inline]
     pub fn next(&mut self, batch: &Batch) -> Option<Parts> {
         loop {
-            let offset = batch.header.base_offset + u64::from(self.index);
-            if self.index >= batch.header.record_count || offset >= batch.range.1 {
+            let offset = batch.content.header.base_offset + u64::from(self.index);
+            if self.index >= batch.content.header.record_count || offset >= batch.range.1 {
                 return None;
             }
             let record = record::get(batch.records(), self.at)?;
             let version = self.versions.get_mut(usize::from(record.names.stream))?;
             let this_version = *version;
             *version = version.saturating_add(1);
-            while batch.appends.get(self.append + 1).is_some_and(|next| next.first_record <= self.index) {
+            while batch.content.appends.get(self.append + 1).is_some_and(|next| next.first_record <= self.index) {
                 self.append += 1;
             }
             self.at = record.next;
             self.index += 1;
-            let wanted =
-                batch.filter.as_ref().is_none_or(|filter| filter.wants(record.names.stream, record.names.event_type));
-            if offset < batch.range.0 || !wanted {
+            if offset < batch.range.0 || !batch.wants(&record) {
                 continue;
             }
-            let delta = batch.appends.get(self.append)?.recorded_delta_us;
-            let recorded_us = batch.header.recorded_us.saturating_add(i64::from(delta));
-            return Some(Parts {
-                offset,
-                version: this_version,
-                recorded_us,
-                time_us: record.time_us.unwrap_or(recorded_us),
-                has_time: record.time_us.is_some(),
-                is_json: record.is_json,
-                stream: batch.names.streams.get(usize::from(record.names.stream))?.name,
-                event_type: *batch.names.types.get(usize::from(record.names.event_type))?,
-                source: batch.names.sources.get(usize::from(record.names.source)).copied().unwrap_or_default(),
-                id: record.id,
-                content_type: record.content_type,
-                headers: record.headers,
-                data: record.data,
-            });
+            let parts = batch.parts(&record, offset, this_version, self.append)?;
+            if batch.in_window(&parts) {
+                return Some(parts);
+            }
         }
     }
 
     /// The next event, sharing the memory of its batch.
     pub fn next_owned(&mut self, batch: &Batch) -> Option<Event> {
-        self.next(batch).map(|parts| Event { body: batch.body.clone(), parts })
+        self.next(batch).map(|parts| Event { body: batch.content.body.clone(), parts })
+    }
+}
+
+/// A walk over a batch from its end; four bytes for each event of the batch.
+#[derive(Debug, Clone)]
+pub(crate) struct BackwardWalk {
+    /// Where the events stand that are left.
+    left: Vec<u32>,
+    append: usize,
+    /// Version after the last event left, for each stream of the batch.
+    versions: Vec<u64>,
+}
+
+impl BackwardWalk {
+    pub fn new(batch: &Batch) -> Self {
+        let mut versions: Vec<u64> = batch.content.names.streams.iter().map(|stream| stream.version).collect();
+        let mut left = Vec::with_capacity(batch.content.header.record_count as usize);
+        let mut at = 0;
+        for index in 0..u64::from(batch.content.header.record_count) {
+            if batch.content.header.base_offset + index >= batch.range.1 {
+                break;
+            }
+            let Some(record) = record::get(batch.records(), at) else { break };
+            if let Some(version) = versions.get_mut(usize::from(record.names.stream)) {
+                *version = version.saturating_add(1);
+            }
+            left.push(at);
+            at = record.next;
+        }
+        BackwardWalk { left, append: batch.content.appends.len().saturating_sub(1), versions }
+    }
+
+    /// The event before, within the batch's range, that the filter wants.
+    pub fn next(&mut self, batch: &Batch) -> Option<Parts> {
+        loop {
+            let record = record::get(batch.records(), self.left.pop()?)?;
+            let index = self.left.len();
+            let offset = batch.content.header.base_offset + index as u64;
+            if offset < batch.range.0 {
+                return None;
+            }
+            let version = self.versions.get_mut(usize::from(record.names.stream))?;
+            *version = version.saturating_sub(1);
+            let appends = &batch.content.appends;
+            while appends.get(self.append).is_some_and(|append| append.first_record as usize > index) {
+                self.append = self.append.checked_sub(1)?;
+            }
+            if !batch.wants(&record) {
+                continue;
+            }
+            let parts = batch.parts(&record, offset, *version, self.append)?;
+            if batch.in_window(&parts) {
+                return Some(parts);
+            }
+        }
+    }
+
+    /// The event before, sharing the memory of its batch.
+    pub fn next_owned(&mut self, batch: &Batch) -> Option<Event> {
+        self.next(batch).map(|parts| Event { body: batch.content.body.clone(), parts })
+    }
+}
+
+/// The events of one batch from the last one back, borrowed from it.
+#[derive(Debug, Clone)]
+pub struct EventsBackward<'b> {
+    walk: BackwardWalk,
+    batch: &'b Batch,
+}
+
+impl<'b> Iterator for EventsBackward<'b> {
+    type Item = EventRef<'b>;
+
+    fn next(&mut self) -> Option<EventRef<'b>> {
+        self.walk.next(self.batch).map(|parts| EventRef { body: &self.batch.content.body, parts })
     }
 }
 
@@ -242,7 +406,7 @@ impl<'b> Iterator for Events<'b> {
 
     #[inline]
     fn next(&mut self) -> Option<EventRef<'b>> {
-        self.walk.next(self.batch).map(|parts| EventRef { body: &self.batch.body, parts })
+        self.walk.next(self.batch).map(|parts| EventRef { body: &self.batch.content.body, parts })
     }
 }
 

@@ -100,7 +100,6 @@ impl OpenBatch {
     }
 
     /// Notes the producer of the append that was begun last.
-    #[allow(dead_code)] // producers over the network are the next step; their bytes are fixed with the format
     pub fn producer(&mut self, name: &str, epoch: u32, sequence: u64, digest: u128) {
         let producer = self.other(Table::Producers, name);
         let append = u32::try_from(self.appends.len().saturating_sub(1)).unwrap_or(u32::MAX);

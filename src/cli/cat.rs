@@ -1,14 +1,17 @@
 //! `annals cat`: the events of a part of a log, up to the end seen at the start.
 
+use std::ops::Bound;
+
 use clap::Args;
 
-use crate::{Filter, LogReader, Offset};
+use crate::{Batches, Consumer, Offset};
 
 use super::failure::{Exit, Failure};
 use super::format::{FormatArgs, Printer};
-use super::output::{counted, note};
-use super::position::{Position, Range, RangeArgs, parse_since};
+use super::output::note;
+use super::position::{Position, Range, RangeArgs, Time, parse_since, parse_time};
 use super::target::LogArg;
+use super::wanted::{ConsumerArg, FilterArgs};
 
 /// Show events, from first to last; ends at the end seen at the start
 #[derive(Debug, Args)]
@@ -22,88 +25,84 @@ pub(super) struct CatArgs {
     since: Option<Position>,
     #[command(flatten)]
     filter: FilterArgs,
+    /// Only events that happened at or after this time, by their own word, which may go back along the log
+    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
+    happened_from: Option<Time>,
+    /// Only events that happened before this time
+    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
+    happened_to: Option<Time>,
     /// At most so many events
     #[arg(short = 'n', value_name = "N")]
     limit: Option<u64>,
     #[command(flatten)]
+    consumer: ConsumerArg,
+    #[command(flatten)]
     format: FormatArgs,
-}
-
-/// Which events a verb is about.
-#[derive(Debug, Args)]
-struct FilterArgs {
-    /// Only streams that match: `*` stands for any run of characters, a backslash takes the next one as it is;
-    /// may be given again. A pattern that starts with `$` shows the log's own
-    #[arg(long = "stream", value_name = "PATTERN")]
-    streams: Vec<String>,
-    /// Only types that match, by patterns like those of streams; may be given again
-    #[arg(long = "type", value_name = "TYPE")]
-    types: Vec<String>,
-    /// The log's own events too
-    #[arg(long)]
-    system: bool,
-}
-
-impl FilterArgs {
-    fn filter(&self) -> Filter {
-        let filter = Filter::new().system(self.system).types(self.types.iter().map(String::as_str));
-        self.streams.iter().fold(filter, |filter, pattern| filter.stream(pattern))
-    }
-
-    fn asks_for_some(&self) -> bool {
-        !self.streams.is_empty() || !self.types.is_empty()
-    }
 }
 
 impl CatArgs {
     pub(super) fn run(self, json: bool) -> Result<Exit, Failure> {
-        let format = self.format.choose(json)?;
+        let shape = self.format.choose(json)?;
         let reader = self.log.reader()?;
-        let range = self.range.resolve(self.since.as_ref(), &reader)?;
-        let mut printer = Printer::many(format, range.to);
+        let mut consumer = self.consumer.open(&reader, &self.filter, self.range.is_given() || self.since.is_some())?;
+        let (range, filter) = match &consumer {
+            Some(consumer) => (Range { from: consumer.cursor(), to: reader.durable_end()? }, consumer.filter()),
+            None => (self.range.resolve(self.since.as_ref(), &reader)?, self.filter.filter()),
+        };
+        let mut printer = Printer::many(shape, range.to);
         let limit = self.limit.unwrap_or(u64::MAX);
-        print(&reader, range, self.filter.filter(), limit, &mut printer)?;
-        printer.finish()?;
+        let mut batches = reader.batches(range.from..range.to).matching(filter);
+        let (from, to) = (&self.happened_from, &self.happened_to);
+        if from.is_some() || to.is_some() {
+            let bound = |time: &Time| time.at;
+            batches = batches.happened((
+                from.as_ref().map_or(Bound::Unbounded, |time| Bound::Included(bound(time))),
+                to.as_ref().map_or(Bound::Unbounded, |time| Bound::Excluded(bound(time))),
+            ));
+        }
+        print(batches, range, limit, &mut printer, consumer.as_mut())?;
         if printer.printed() == 0 && limit > 0 {
-            note(nothing(range, reader.durable_end()?, &self.filter));
+            note(self.filter.nothing(range, reader.durable_end()?));
         }
         Ok(Exit::Done)
     }
 }
 
-fn print(reader: &LogReader, range: Range, filter: Filter, limit: u64, printer: &mut Printer) -> Result<(), Failure> {
+/// Batches of a range, written out; behind every so many the cursor of a consumer is moved.
+pub(super) fn print(
+    batches: Batches,
+    range: Range,
+    limit: u64,
+    printer: &mut Printer,
+    mut consumer: Option<&mut Consumer>,
+) -> Result<(), Failure> {
+    const EVENTS_A_COMMIT: u64 = 1024;
     if limit == 0 {
         return Ok(());
     }
-    for batch in reader.batches(range.from..range.to).matching(filter) {
+    let mut committed = 0;
+    for batch in batches {
         for event in batch?.events() {
             printer.event(event)?;
+            let next = event.offset().plus(1);
             // What lies behind the last one that was asked for is not read.
             if printer.printed() >= limit {
-                return Ok(());
+                return moved(printer, consumer, next);
+            }
+            if consumer.is_some() && printer.printed() - committed >= EVENTS_A_COMMIT {
+                committed = printer.printed();
+                moved(printer, consumer.as_deref_mut(), next)?;
             }
         }
     }
-    Ok(())
+    moved(printer, consumer, range.to)
 }
 
-/// What was looked at in vain.
-fn nothing(Range { from, to }: Range, end: Offset, filter: &FilterArgs) -> String {
-    let looked_at = to.raw() - from.raw();
-    if end == Offset::ZERO {
-        return "the log has no events yet".to_owned();
-    }
-    match (looked_at, filter.asks_for_some()) {
-        (0, _) => format!("there are no events in this range: it begins and ends at offset {to}"),
-        (_, true) => {
-            format!(
-                "nothing matches: {} looked at, from offset {from} to {to} (exclusive)",
-                counted(looked_at, "event")
-            )
-        }
-        (_, false) => format!(
-            "nothing but {} of the log's own, from offset {from} to {to} (exclusive); --system shows them",
-            counted(looked_at, "event")
-        ),
+/// All before an offset was written out: hands it on, and then moves the cursor there.
+pub(super) fn moved(printer: &mut Printer, consumer: Option<&mut Consumer>, next: Offset) -> Result<(), Failure> {
+    printer.flush()?;
+    match consumer {
+        Some(consumer) if consumer.cursor() < next => Ok(consumer.commit(next)?),
+        _ => Ok(()),
     }
 }

@@ -507,7 +507,7 @@ impl FooterPart {
             last_version: entry.last_version,
             last_offset: entry.last_offset,
             system: entry.system,
-            batches: footer.batches_of(&entry),
+            batches: footer.batches_of(&entry).iter().collect(),
         });
         let event_type = |one: TypeEntry<'_>| TypePart {
             event_type: one.name.to_owned(),

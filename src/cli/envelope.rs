@@ -32,6 +32,22 @@ use super::failure::{Exit, Failure};
 use super::output::json_error;
 use super::time::{parse_exact, rfc3339};
 
+/// All keys, in the order they are written in.
+pub(super) const KEYS: [&str; 12] = [
+    "offset",
+    "stream",
+    "version",
+    "type",
+    "id",
+    "source",
+    "time",
+    "recorded",
+    "datacontenttype",
+    "headers",
+    "data",
+    "data_base64",
+];
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Envelope<'e> {
     #[serde(skip_deserializing)]
@@ -244,6 +260,19 @@ mod tests {
             encoded(&twice),
             r#"{"offset":10,"stream":"s","version":4,"type":"T","recorded":"2023-11-14T22:13:20.000000Z","headers":[["k","1"],["j","2"],["k","3"]],"data_base64":"/w=="}"#
         );
+    }
+
+    #[test]
+    fn its_keys_are_those_of_the_table() {
+        let event = || {
+            Event::new("s", "T").id("i").source("s").time(Timestamp::from_micros(1)).content_type(JSON).header("k", "v")
+        };
+        let lines = encoded(&event().data(&b"1"[..])) + &encoded(&event().data(&b"\xff"[..]));
+        for key in KEYS {
+            assert!(lines.contains(&format!("\"{key}\":")), "{key}");
+        }
+        let line: serde_json::Value = serde_json::from_str(&encoded(&event().data(&b"1"[..]))).unwrap();
+        assert!(line.as_object().unwrap().keys().all(|key| KEYS.contains(&key.as_str())));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use crate::{AppendError, InvalidEvent, OpenError, ReadError};
+use crate::{AppendError, ConsumerError, InvalidEvent, OpenError, ReadError};
 
 use super::output;
 
@@ -25,6 +25,8 @@ pub(super) enum Exit {
     Damaged = 5,
     /// Disk full, or an I/O error.
     Disk = 7,
+    /// The time that was given is over.
+    TimedOut = 124,
 }
 
 impl From<Exit> for ExitCode {
@@ -188,12 +190,37 @@ impl From<AppendError> for Failure {
             AppendError::Empty => (Exit::Usage, "empty"),
             AppendError::WrongVersion { .. } => (Exit::Conflict, "wrong_version"),
             AppendError::Io(_) => (Exit::Disk, "io"),
+            AppendError::ProducerConflict { .. } => (Exit::Conflict, "producer_conflict"),
+            AppendError::ProducerGap { .. } => (Exit::Conflict, "producer_gap"),
+            AppendError::ProducerFenced { .. } => (Exit::Conflict, "producer_fenced"),
+            AppendError::ProducerForgotten { .. } => (Exit::Conflict, "producer_forgotten"),
+            AppendError::UnknownProducer { .. } => (Exit::Conflict, "unknown_producer"),
             AppendError::DiskFull => (Exit::Disk, "disk_full"),
             AppendError::Poisoned { .. } => (Exit::Disk, "poisoned"),
             AppendError::OutcomeUnknown(_) => (Exit::Disk, "outcome_unknown"),
             AppendError::Closed => (Exit::Disk, "closed"),
         };
         Failure::new(exit, code, error)
+    }
+}
+
+impl From<ConsumerError> for Failure {
+    fn from(error: ConsumerError) -> Self {
+        let (exit, code) = match error {
+            ConsumerError::Read(error) => return error.into(),
+            ConsumerError::Invalid(_) => (Exit::Usage, "invalid_name"),
+            ConsumerError::FilterTooLong { .. } => (Exit::Usage, "filter_too_long"),
+            ConsumerError::Held { .. } => (Exit::Conflict, "consumer_held"),
+            ConsumerError::CursorAhead { .. } => (Exit::Conflict, "cursor_ahead"),
+            ConsumerError::Behind { .. } => (Exit::Conflict, "behind"),
+            ConsumerError::WrongLog { .. } => (Exit::Conflict, "wrong_log"),
+            ConsumerError::CursorOfAnotherHistory { .. } => (Exit::Conflict, "cursor_of_another_history"),
+            ConsumerError::Trimmed { .. } => (Exit::NotFound, "trimmed"),
+            ConsumerError::Damaged(_) => (Exit::Damaged, "damaged"),
+            ConsumerError::Io(_) => (Exit::Disk, "io"),
+        };
+        Failure::new(exit, code, error)
+            .help("`annals consumers LOG set NAME POS` puts a cursor anywhere, `… rm NAME` forgets one")
     }
 }
 

@@ -46,6 +46,11 @@ impl Fields {
         }))
     }
 
+    /// The fields of the line's own object that were asked for, or asked into.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.root.children.iter().map(|(name, _)| name.as_str())
+    }
+
     /// Reads a line, which must be one JSON text. Of a name that comes twice the last one counts.
     pub(super) fn find<'l>(&self, line: &'l str, found: &mut Found<'l>) -> Result<(), serde_json::Error> {
         found.clear();

@@ -9,7 +9,9 @@ use crate::{EventRef, Offset};
 
 use super::envelope;
 use super::failure::Failure;
+use super::fields::Fields;
 use super::output::{Out, Style, columns, json_for_terminal, one_line, shorten, terminal_columns};
+use super::template::Template;
 use super::time::readable;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -29,24 +31,71 @@ pub(super) struct FormatArgs {
     /// How events are written
     #[arg(short = 'o', long = "output", value_name = "FORMAT")]
     format: Option<Format>,
+    /// A line of text with {field} or {/json/pointer} for what the envelope (-o json) holds:
+    /// '{offset} {stream}@{version} {/data/amount}'
+    #[arg(long, value_name = "TEXT", conflicts_with = "format")]
+    template: Option<String>,
+}
+
+/// How a verb writes events.
+#[derive(Debug)]
+pub(super) enum Shape {
+    Format(Format),
+    Template(Box<LineTemplate>),
 }
 
 impl FormatArgs {
     /// The format, with `--json` as another word for `-o json`.
-    pub(super) fn choose(&self, json: bool) -> Result<Format, Failure> {
-        match self.format {
-            None if json => Ok(Format::Json),
-            None => Ok(Format::Text),
-            Some(format) if !json || format == Format::Json => Ok(format),
-            Some(_) => Err(Failure::usage("--json is -o json, but -o asks for something else: leave one of them out")),
+    pub(super) fn choose(&self, json: bool) -> Result<Shape, Failure> {
+        match (self.format, &self.template) {
+            (_, Some(_)) if json => {
+                Err(Failure::usage("--json asks for an envelope and --template for a text: leave one of them out"))
+            }
+            (_, Some(template)) => LineTemplate::parse(template)
+                .map(|template| Shape::Template(Box::new(template)))
+                .map_err(Failure::usage),
+            (None, None) if json => Ok(Shape::Format(Format::Json)),
+            (None, None) => Ok(Shape::Format(Format::Text)),
+            (Some(format), None) if !json || format == Format::Json => Ok(Shape::Format(format)),
+            (Some(_), None) => {
+                Err(Failure::usage("--json is -o json, but -o asks for something else: leave one of them out"))
+            }
         }
+    }
+}
+
+/// A text with places for what an envelope holds.
+#[derive(Debug)]
+pub(super) struct LineTemplate {
+    fields: Fields,
+    template: Template,
+}
+
+impl LineTemplate {
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut fields = Fields::default();
+        let template = Template::parse(text, &mut fields)?;
+        if let Some(unknown) = fields.names().find(|name| !envelope::KEYS.contains(name)) {
+            return Err(format!(
+                "in `{text}` the field `{unknown}` is none of an event: there are {}; /data/… looks into the data",
+                envelope::KEYS.join(", ")
+            ));
+        }
+        Ok(LineTemplate { fields, template })
+    }
+
+    /// The text for an envelope. It stays on a line: control characters of the event are shown as escapes.
+    fn fill(&self, envelope: &str) -> Result<String, Failure> {
+        let mut found = Vec::new();
+        self.fields.find(envelope, &mut found).map_err(Failure::input)?;
+        self.template.fill_safely(&found, one_line).map_err(Failure::input)
     }
 }
 
 /// Writes events to stdout, one after the other.
 pub(super) struct Printer {
     out: Out,
-    format: Format,
+    shape: Shape,
     table: Table,
     json: Vec<u8>,
     text: String,
@@ -57,19 +106,19 @@ pub(super) struct Printer {
 
 impl Printer {
     /// For the events below an offset.
-    pub(super) fn many(format: Format, end: Offset) -> Self {
+    pub(super) fn many(shape: Shape, end: Offset) -> Self {
         let out = Out::stdout();
         let fit = out.is_terminal().then(terminal_columns);
-        Printer::new(out, format, Table::new(end, fit), true)
+        Printer::new(out, shape, Table::new(end, fit), true)
     }
 
     /// For one event, which is shown as a whole.
-    pub(super) fn one(format: Format, offset: Offset) -> Self {
-        Printer::new(Out::stdout(), format, Table::new(offset, None), false)
+    pub(super) fn one(shape: Shape, offset: Offset) -> Self {
+        Printer::new(Out::stdout(), shape, Table::new(offset, None), false)
     }
 
-    fn new(out: Out, format: Format, table: Table, titles: bool) -> Self {
-        Printer { out, format, table, json: Vec::new(), text: String::new(), titles, printed: 0 }
+    fn new(out: Out, shape: Shape, table: Table, titles: bool) -> Self {
+        Printer { out, shape, table, json: Vec::new(), text: String::new(), titles, printed: 0 }
     }
 
     pub(super) fn printed(&self) -> u64 {
@@ -78,7 +127,15 @@ impl Printer {
 
     pub(super) fn event(&mut self, event: EventRef<'_>) -> Result<(), Failure> {
         self.printed += 1;
-        match self.format {
+        let format = match &self.shape {
+            Shape::Format(format) => *format,
+            Shape::Template(template) => {
+                self.json.clear();
+                envelope::encode(event, &mut self.json)?;
+                return self.out.line(template.fill(&String::from_utf8_lossy(&self.json))?);
+            }
+        };
+        match format {
             Format::Raw => {
                 self.out.write(event.data())?;
                 self.out.write(b"\n")
@@ -114,8 +171,14 @@ impl Printer {
         }
     }
 
-    pub(super) fn finish(&mut self) -> Result<(), Failure> {
+    /// Hands on what it holds back: where someone may be waiting for it, and at the end.
+    pub(super) fn flush(&mut self) -> Result<(), Failure> {
         self.out.flush()
+    }
+
+    /// Whether nobody is left to read what is written.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.out.is_unheard()
     }
 }
 
@@ -309,11 +372,30 @@ mod tests {
 
     #[test]
     fn json_is_a_word_for_a_format_and_cannot_contradict_another() {
-        let choose = |format, json| FormatArgs { format }.choose(json).ok();
+        let choose = |format, json| match (FormatArgs { format, template: None }.choose(json)) {
+            Ok(Shape::Format(format)) => Some(format),
+            _ => None,
+        };
         assert_eq!(choose(None, false), Some(Format::Text));
         assert_eq!(choose(None, true), Some(Format::Json));
         assert_eq!(choose(Some(Format::Json), true), Some(Format::Json));
         assert_eq!(choose(Some(Format::Raw), false), Some(Format::Raw));
         assert_eq!(choose(Some(Format::Raw), true), None);
+        let template = Some("{offset}".to_owned());
+        assert!(FormatArgs { format: None, template }.choose(true).is_err());
+    }
+
+    #[test]
+    fn a_template_shows_what_an_envelope_holds_on_one_line() {
+        let envelope = r#"{"offset":7,"stream":"a\nb","version":2,"headers":{"k":"v"},"data":{"n":1.50}}"#;
+        for (template, text) in [
+            ("{offset}\t{stream}@{version}", "7\ta\\nb@2"),
+            ("{/data/n} {data} {/headers/k}{id}", r#"1.50 {"n":1.50} v"#),
+            ("{{}}", "{}"),
+        ] {
+            assert_eq!(LineTemplate::parse(template).unwrap().fill(envelope).unwrap(), text);
+        }
+        assert!(LineTemplate::parse("{ofset}").unwrap_err().contains("`ofset`"));
+        assert!(LineTemplate::parse("{/dat/n}").is_err());
     }
 }

@@ -27,15 +27,15 @@ pub(super) struct GetArgs {
 
 impl GetArgs {
     pub(super) fn run(self, json: bool) -> Result<Exit, Failure> {
-        let format = self.format.choose(json)?;
+        let shape = self.format.choose(json)?;
         let (log, place) = log_and(self.first, self.second, "OFFSET")?;
         let place = position::parse(&place.to_string_lossy()).map_err(Failure::usage)?;
         let reader = open_reader(&log)?;
         let offset = offset_of(&place, &reader)?;
         let Some(event) = reader.get(offset)? else { return Err(not_there(&reader, offset)?) };
-        let mut printer = Printer::one(format, offset);
+        let mut printer = Printer::one(shape, offset);
         printer.event(event.borrow())?;
-        printer.finish()?;
+        printer.flush()?;
         Ok(Exit::Done)
     }
 }

@@ -4,8 +4,11 @@
 //! else to stderr. Reading verbs take no lock and work beside the process that writes the log.
 
 mod append;
+mod bench;
 mod cat;
+mod completions;
 mod consumed;
+mod consumers;
 mod demo;
 mod dump;
 mod envelope;
@@ -17,14 +20,21 @@ mod get;
 mod import;
 mod input;
 mod line;
+mod machine;
+mod man;
 mod output;
 mod position;
 mod progress;
+mod same;
 mod stat;
+mod streams;
+mod tail;
 mod target;
 mod template;
 mod time;
+mod types;
 mod verify;
+mod wanted;
 
 use std::process::ExitCode;
 
@@ -47,7 +57,7 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes: 0 done · 1 the answer is no · 2 usage or bad input · 3 log, stream or offset not found · 4 conflict \
 (expectation, another writer, another source) · 5 damaged data, could not go on · 7 disk full or I/O error · \
-130 Ctrl-C. A closed pipe is a quiet 0.";
+124 --timeout · 130 Ctrl-C. A closed pipe is a quiet 0.";
 
 /// What every verb takes.
 #[derive(Debug, Args)]
@@ -76,12 +86,21 @@ enum Verb {
     Append(append::AppendArgs),
     Import(import::ImportArgs),
     Export(export::ExportArgs),
-    Cat(cat::CatArgs),
+    Cat(Box<cat::CatArgs>),
+    Tail(tail::TailArgs),
     Get(get::GetArgs),
+    Streams(streams::StreamsArgs),
+    Types(types::TypesArgs),
     Stat(stat::StatArgs),
+    Same(same::SameArgs),
+    Consumers(consumers::ConsumersArgs),
+    Lag(consumers::LagArgs),
     Verify(verify::VerifyArgs),
     Dump(dump::DumpArgs),
+    Bench(bench::BenchArgs),
     Demo(demo::DemoArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
     #[command(name = demo::WRITER, hide = true)]
     DemoWriter(demo::WriterArgs),
 }
@@ -93,11 +112,20 @@ impl Verb {
             Verb::Import(args) => args.run(json),
             Verb::Export(args) => args.run(),
             Verb::Cat(args) => args.run(json),
+            Verb::Tail(args) => args.run(json),
             Verb::Get(args) => args.run(json),
+            Verb::Streams(args) => args.run(json),
+            Verb::Types(args) => args.run(json),
             Verb::Stat(args) => args.run(json),
+            Verb::Same(args) => args.run(json),
+            Verb::Consumers(args) => args.run(json),
+            Verb::Lag(args) => args.run(json),
             Verb::Verify(args) => args.run(json),
             Verb::Dump(args) => args.run(json),
+            Verb::Bench(args) => args.run(json),
             Verb::Demo(args) => args.run(),
+            Verb::Completions(args) => args.run(),
+            Verb::Man(args) => args.run(),
             Verb::DemoWriter(args) => args.run(),
         }
     }
@@ -157,10 +185,17 @@ fn trace(verbose: u8) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The arguments as clap sees them; for shell completions and manual pages.
-#[doc(hidden)]
-pub fn command() -> clap::Command {
-    Cli::command()
+/// The command as people see it, for completions and manual pages: what is hidden is not in it.
+fn command() -> clap::Command {
+    let all = Cli::command();
+    let about = all.get_about().cloned().unwrap_or_default();
+    clap::Command::new("annals")
+        .version(env!("CARGO_PKG_VERSION"))
+        .propagate_version(true)
+        .about(about)
+        .after_help(EXIT_CODES)
+        .args(all.get_arguments().cloned())
+        .subcommands(all.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned())
 }
 
 #[cfg(test)]
@@ -169,6 +204,7 @@ mod tests {
 
     #[test]
     fn the_arguments_are_well_formed() {
+        Cli::command().debug_assert();
         command().debug_assert();
     }
 }

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
+use serde::Serialize;
+
 use super::failure::Failure;
 
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -30,6 +32,22 @@ impl Out {
         self.terminal
     }
 
+    /// Whether nobody is left to read it: the other end of the pipe is closed. Writing would tell, but who waits
+    /// for events may have nothing to write for a long time.
+    pub(super) fn is_unheard(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::event::{PollFd, PollFlags, Timespec, poll};
+            let stdout = io::stdout();
+            let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
+            let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+            let told = poll(&mut polled, Some(&at_once)).is_ok_and(|told| told > 0);
+            told && polled.iter().any(|fd| fd.revents().contains(PollFlags::ERR))
+        }
+        #[cfg(not(target_os = "linux"))]
+        false
+    }
+
     /// A style's escape sequence, or nothing when there is no colour.
     pub(super) fn style(&self, style: Style) -> &'static str {
         if self.colour { style.sequence() } else { "" }
@@ -41,6 +59,12 @@ impl Out {
 
     pub(super) fn line(&mut self, text: impl Display) -> Result<(), Failure> {
         writeln!(self.to, "{text}").map_err(failed)
+    }
+
+    /// A record of an answer, as JSON on a line of its own.
+    pub(super) fn json(&mut self, record: &impl Serialize) -> Result<(), Failure> {
+        let line = serde_json::to_string(record).map_err(|error| Failure::io("cannot write JSON", &error.into()))?;
+        if self.terminal { self.line(json_for_terminal(&line)) } else { self.line(line) }
     }
 
     /// Hands everything on; to be called where someone may be waiting for it, and at the end.

@@ -42,6 +42,11 @@ pub(super) struct Range {
 }
 
 impl RangeArgs {
+    /// Whether anything was said.
+    pub(super) fn is_given(&self) -> bool {
+        self.from.is_some() || self.to.is_some()
+    }
+
     /// Finds the places in a log, up to the end seen now. `since` stands in for `--from`.
     pub(super) fn resolve(&self, since: Option<&Position>, reader: &LogReader) -> Result<Range, Failure> {
         let end = reader.durable_end()?;
@@ -217,7 +222,7 @@ impl Position {
             Position::Offset(offset) => Ok((*offset).min(end)),
             Position::BeforeEnd(back) => Ok(Offset::from_raw(end.raw().saturating_sub(*back)).max(reader.head()?)),
             Position::AfterEvents(events) => after_events(reader, *events, end),
-            Position::Time(time) => first_recorded_at(reader, time.at, end),
+            Position::Time(time) => Ok(reader.offset_recorded(time.at)?.min(end)),
             Position::Later(_) => {
                 Err(Failure::usage("`+…` stands behind --to only, and counts from a --from that is a time"))
             }
@@ -240,22 +245,6 @@ fn after_events(reader: &LogReader, events: u64, end: Offset) -> Result<Offset, 
         }
     }
     Ok(end)
-}
-
-/// The first event recorded at or after a moment, or the end. Halves the log again and again: `recorded`
-/// never goes back along it.
-fn first_recorded_at(reader: &LogReader, at: Timestamp, end: Offset) -> Result<Offset, Failure> {
-    let (mut low, mut high) = (reader.head()?.raw(), end.raw());
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let range = Offset::from_raw(middle)..Offset::from_raw(high);
-        match reader.read(range).system(true).next().transpose()? {
-            Some(event) if event.recorded() < at => low = event.offset().plus(1).raw(),
-            // Late enough, or nothing is left from the middle on.
-            _ => high = middle,
-        }
-    }
-    Ok(Offset::from_raw(low))
 }
 
 #[cfg(test)]

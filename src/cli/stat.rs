@@ -25,8 +25,7 @@ impl StatArgs {
         let stat = self.log.mapped_reader()?.stat()?;
         let mut out = Out::stdout();
         if json {
-            let line = serde_json::to_string(&StatLine::of(&stat));
-            out.line(line.map_err(|error| Failure::io("cannot write JSON", &error.into()))?)?;
+            out.json(&StatLine::of(&stat))?;
         } else {
             text(&stat, &self.log.path().to_string_lossy(), &mut out)?;
         }

@@ -52,6 +52,22 @@ impl Template {
         Ok(Template { pieces })
     }
 
+    /// The same, with what stands for a field changed.
+    pub(super) fn fill_safely<'l>(
+        &'l self,
+        found: &Found<'l>,
+        safe: impl Fn(&str) -> Cow<'_, str>,
+    ) -> Result<String, String> {
+        let mut text = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(plain) => text.push_str(plain),
+                Piece::Field(_) => text.push_str(&safe(&piece.text(found)?)),
+            }
+        }
+        Ok(text)
+    }
+
     /// The text for a line whose fields were found.
     pub(super) fn fill<'l>(&'l self, found: &Found<'l>) -> Result<Cow<'l, str>, String> {
         if let [only] = self.pieces.as_slice() {

@@ -1,5 +1,7 @@
 //! Times as text: how events' times are shown, and how import reads those in its lines.
 
+use std::time::Duration;
+
 use jiff::fmt::{rfc2822, temporal};
 use jiff::tz::TimeZone;
 
@@ -81,6 +83,13 @@ pub(super) fn parse_zone(text: &str) -> Result<TimeZone, String> {
     TEMPORAL.parse_time_zone(text).map_err(|error| format!("{text:?} is no time zone: {error}"))
 }
 
+/// A length of time: `10s`, `2m`, `1500ms`.
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse::<jiff::SignedDuration>().map_err(|error| error.to_string());
+    let duration = parsed.and_then(|duration| Duration::try_from(duration).map_err(|error| error.to_string()));
+    duration.map_err(|error| format!("`{text}` is no length of time, like 10s: {error}"))
+}
+
 /// Finer parts are cut.
 pub(super) fn micros(at: jiff::Timestamp) -> Timestamp {
     Timestamp::from_micros(at.as_microsecond())
@@ -130,6 +139,13 @@ mod tests {
         for text in ["1713812735", "", "s", "1e9s", "9223372036854775807s"] {
             assert!(parse_unix(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_length_of_time_has_its_unit() {
+        assert_eq!(parse_duration("1500ms"), Ok(Duration::from_millis(1500)));
+        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
+        assert!(["", "10", "-1s"].map(parse_duration).iter().all(Result::is_err));
     }
 
     #[test]

@@ -31,8 +31,7 @@ impl VerifyArgs {
         drop(progress);
         let mut out = Out::stdout();
         if json {
-            let line = serde_json::to_string(&ReportLine::of(&report));
-            out.line(line.map_err(|error| Failure::io("cannot write JSON", &error.into()))?)?;
+            out.json(&ReportLine::of(&report))?;
         } else {
             report.notes.iter().for_each(note);
             text(&report, &mut out)?;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use super::memory::MemFile;
-use super::{Disk, DiskFile, Entry, MemDisk, Mode};
+use super::{Disk, DiskFile, Entry, FileWatch, MemDisk, Mode};
 
 /// A call on a disk or a file. Asking for a file's length is not among them: it never fails here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -195,6 +195,10 @@ impl Disk for FaultyDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.call(Op::SyncDir, dir)?;
         self.inner().sync_dir(dir)
+    }
+
+    fn watch(&self, path: &Path) -> io::Result<Arc<dyn FileWatch>> {
+        self.inner().watch(path)
     }
 }
 

@@ -10,11 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Disk, DiskFile, Entry, Mode, Random, SeededRandom};
+use super::{Disk, DiskFile, Entry, FileWatch, Mode, Random, SeededRandom};
 
 /// What a crash takes or leaves as one.
 const PAGE_BYTES: usize = 4096;
@@ -37,6 +39,8 @@ pub enum Crash {
 #[derive(Clone, Default)]
 pub struct MemDisk {
     state: Arc<Mutex<State>>,
+    /// Told of every write to a file, and when a wait has to end.
+    changed: Arc<Condvar>,
 }
 
 impl MemDisk {
@@ -215,6 +219,34 @@ impl Disk for MemDisk {
         state.sync_names(dir);
         Ok(())
     }
+
+    fn watch(&self, path: &Path) -> io::Result<Arc<dyn FileWatch>> {
+        let mut state = self.state();
+        state.file(path)?;
+        Ok(Arc::new(MemWatch { disk: self.clone(), seen: AtomicU64::new(state.writes) }))
+    }
+}
+
+/// Waits for writes to any file of a [`MemDisk`].
+#[derive(Debug)]
+struct MemWatch {
+    disk: MemDisk,
+    seen: AtomicU64,
+}
+
+impl FileWatch for MemWatch {
+    fn wait(&self, at_most: Duration) -> io::Result<()> {
+        let seen = self.seen.load(Ordering::Relaxed);
+        let waited = self.disk.changed.wait_timeout_while(self.disk.state(), at_most, |state| state.writes == seen);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        self.seen.store(state.writes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn wake(&self) {
+        self.disk.state().writes += 1;
+        self.disk.changed.notify_all();
+    }
 }
 
 /// An open file of a [`MemDisk`].
@@ -277,6 +309,8 @@ impl DiskFile for MemFile {
         let written = buf.get(..n).filter(|written| !written.is_empty()).ok_or(ErrorKind::StorageFull)?;
         state.grow(self.inode, at.saturating_add(n as u64))?;
         state.inode(self.inode)?.write(written, index(at));
+        state.writes += 1;
+        self.disk.changed.notify_all();
         Ok(n)
     }
 
@@ -342,6 +376,8 @@ struct State {
     next_id: u64,
     crashes: u64,
     free: Option<u64>,
+    /// Writes to files, and wakes of those who wait for some.
+    writes: u64,
 }
 
 impl Default for State {
@@ -355,6 +391,7 @@ impl Default for State {
             next_id: 0,
             crashes: 0,
             free: None,
+            writes: 0,
         }
     }
 }

@@ -9,6 +9,8 @@ mod faulty;
 mod map;
 mod memory;
 mod real;
+#[cfg(target_os = "linux")]
+mod watch;
 
 pub use env::{BootId, Clock, Env, Jobs, ManualClock, Random, SeededRandom, SystemClock, SystemRandom};
 pub use faulty::{Fault, FaultyDisk, Op};
@@ -19,6 +21,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -63,6 +66,22 @@ pub trait Disk: fmt::Debug + Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Watches a file for writes, from the call on. An error where the platform cannot: whoever waits for the
+    /// file then looks at it again and again.
+    fn watch(&self, path: &Path) -> io::Result<Arc<dyn FileWatch>> {
+        let _ = path;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// Waits for writes to a file by anybody, in any process.
+pub trait FileWatch: fmt::Debug + Send + Sync {
+    /// Returns when the file was written since the last wait, when [`wake`](FileWatch::wake) was called since
+    /// then, or after so long; perhaps sooner. One thread waits at a time.
+    fn wait(&self, at_most: Duration) -> io::Result<()>;
+    /// Ends the wait of another thread, or its next one.
+    fn wake(&self);
 }
 
 /// An open file.

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+#[cfg(target_os = "linux")]
+use super::FileWatch;
 use super::{Disk, DiskFile, Entry, Mode, map};
 
 /// The disk of the machine. New files and directories are for their owner only: a log may hold secrets.
@@ -71,6 +73,11 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn watch(&self, path: &Path) -> io::Result<Arc<dyn FileWatch>> {
+        Ok(Arc::new(super::watch::KernelWatch::new(path)?))
     }
 }
 

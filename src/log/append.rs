@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::error::AppendError;
+use super::producer::{EVICTIONS_BYTES_MAX, Producer};
 use crate::batch::OpenBatch;
 use crate::event::{NewEvent, check_name, check_user_stream};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_NAMES_MAX, SOURCE_POSITION_BYTES_MAX};
@@ -70,6 +71,7 @@ pub struct Append<'a> {
     /// The event of the log's own stream that closes the append.
     pub(super) source: Option<NewEvent<'a>>,
     several_sources: bool,
+    pub(super) producer: Option<Producer<'a>>,
 }
 
 impl<'a> Append<'a> {
@@ -119,6 +121,24 @@ impl<'a> Append<'a> {
         self
     }
 
+    /// Says which producer sends the append and its number there, so that sending it again stores nothing: the
+    /// receipt of a resend gives the places of the original, and is fulfilled only when the original is kept as
+    /// the resend asks. Expectations of a resend are not looked at again.
+    ///
+    /// `id` is a name of the producer's own, `epoch` is raised by each new instance of it and fences the ones
+    /// before. The first `sequence` of a producer or of an epoch is 0, then each append has the next number. The
+    /// last [`CARRIED_APPENDS_MAX`](crate::limits::CARRIED_APPENDS_MAX) of each of the
+    /// [`CARRIED_PRODUCERS_MAX`](crate::limits::CARRIED_PRODUCERS_MAX) producers that appended last are
+    /// remembered, also when the log is opened again.
+    ///
+    /// A refusal because of the producer rests on earlier appends: `append` then waits until they are kept at
+    /// this append's durability.
+    #[must_use]
+    pub fn producer(mut self, id: impl Into<Cow<'a, str>>, epoch: u32, sequence: u64) -> Self {
+        self.producer = Some(Producer { id: id.into(), epoch, sequence });
+        self
+    }
+
     /// Whether it has no event and no position.
     pub fn is_empty(&self) -> bool {
         self.events.is_empty() && self.source.is_none()
@@ -154,18 +174,31 @@ impl<'a> Append<'a> {
         for (stream, _) in &self.expectations {
             check_name("stream", stream)?;
         }
-        if bytes > BATCH_BYTES_MAX {
+        let mut most = bytes;
+        if let Some(producer) = &self.producer {
+            check_name("producer", &producer.id)?;
+            bytes += producer.id.len() + 2;
+            most = bytes + EVICTIONS_BYTES_MAX;
+        }
+        if most > BATCH_BYTES_MAX {
             return Err(AppendError::TooLarge { bytes });
         }
-        if self.all().count() > BATCH_NAMES_MAX {
+        if self.names_max() > BATCH_NAMES_MAX {
             self.check_names()?;
         }
         Ok(bytes)
     }
 
+    /// Most names of one kind that it may bring into a batch.
+    pub(super) fn names_max(&self) -> usize {
+        self.all().count() + usize::from(self.producer.is_some())
+    }
+
     fn check_names(&self) -> Result<(), AppendError> {
+        // The stream in which a producer in its way is said to be forgotten, and its type.
+        let more = usize::from(self.producer.is_some());
         let distinct = |names: Vec<&str>| {
-            let names = names.into_iter().collect::<std::collections::HashSet<_>>().len();
+            let names = names.into_iter().collect::<std::collections::HashSet<_>>().len() + more;
             if names > BATCH_NAMES_MAX { Err(AppendError::TooManyNames { names }) } else { Ok(()) }
         };
         distinct(self.all().map(|event| &*event.stream).collect())?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::error::IoFailure;
 use super::shared::{Shared, lock};
 use crate::batch::Kind;
+use crate::index::{self, Build, IndexName, IndexSet, NAME_UNFINISHED};
 use crate::limits::{BATCH_BYTES_TARGET, IDLE_MARK_MS, OS_SYNC_BYTES, OS_SYNC_MS};
 use crate::segment::{ScanError, seal};
 
@@ -29,6 +30,10 @@ impl Signal {
     pub fn set(&self) {
         lock(&self.state).set = true;
         self.changed.notify_one();
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        lock(&self.state).stop
     }
 
     pub fn stop(&self) {
@@ -62,14 +67,18 @@ pub(super) fn start(shared: &Arc<Shared>) -> std::io::Result<Vec<JoinHandle<()>>
         std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&shared))
     };
     let sync = spawn("annals-sync", Shared::run_sync)?;
-    match spawn("annals-work", Shared::run_work) {
-        Ok(work) => Ok(vec![sync, work]),
-        Err(error) => {
-            shared.sync_signal.stop();
-            let _ = sync.join();
-            Err(error)
+    let mut threads = vec![sync];
+    for (name, run) in [("annals-work", Shared::run_work as fn(&Shared)), ("annals-index", Shared::run_index)] {
+        match spawn(name, run) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                shared.stop_threads();
+                threads.into_iter().for_each(|thread| drop(thread.join()));
+                return Err(error);
+            }
         }
     }
+    Ok(threads)
 }
 
 impl Shared {
@@ -95,8 +104,68 @@ impl Shared {
         }
     }
 
-    /// Milliseconds until the next sync or mark is due; `None`: not before the next append.
+    fn run_index(&self) {
+        // What an earlier writer left to be done is found at the first look.
+        while self.index_next() {}
+        while self.index_signal.wait(None) {
+            while self.index_next() {}
+        }
+    }
+
+    /// Tells all threads to end.
+    pub fn stop_threads(&self) {
+        [&self.sync_signal, &self.work_signal, &self.index_signal].iter().for_each(|signal| signal.stop());
+    }
+
+    /// Makes the merged index that is due, or removes what is of no use beside the others. Returns whether
+    /// there was anything to do. A failure leaves things as they are: only looking into the log is slower.
+    pub fn index_next(&self) -> bool {
+        let view = self.view();
+        let count = view.segments.partition_point(|segment| segment.trailer().is_some()) as u64;
+        if self.indexed.load(Ordering::Acquire) == count || self.poisoned().is_some() {
+            return false;
+        }
+        let merged = self.finder.find_merged_again(&view);
+        let Some(group) = index::due(&view.segments, &merged) else {
+            self.remove_useless(&merged);
+            self.indexed.store(count, Ordering::Release);
+            return false;
+        };
+        let go_on = || !self.index_signal.is_stopped();
+        let made = index::write(&*self.env.disk, &self.finder.folder, self.id, group, view.mode, &go_on);
+        let again = self.finder.find_merged_again(&view);
+        match made {
+            Ok(Build::Done) if index::due(group, &again).is_none() => true,
+            Ok(Build::Stopped) => false,
+            other => {
+                tracing::warn!(folder = %self.finder.folder.display(), ?other, "an index could not be made");
+                self.indexed.store(count, Ordering::Release);
+                false
+            }
+        }
+    }
+
+    /// Removes index files that are not used: others cover theirs, or they are of other segments, or not whole.
+    fn remove_useless(&self, merged: &IndexSet) {
+        let (disk, folder) = (&*self.env.disk, &self.finder.folder);
+        for entry in disk.list(folder).unwrap_or_default() {
+            let unfinished = entry.name.strip_suffix(NAME_UNFINISHED).and_then(IndexName::read).is_some();
+            let unused = IndexName::read(&entry.name).is_some_and(|name| !merged.uses(name));
+            if (unfinished || unused)
+                && let Err(error) = disk.remove(&folder.join(&entry.name))
+            {
+                tracing::warn!(index = entry.name, %error, "could not be removed");
+            }
+        }
+    }
+
+    /// Milliseconds until the next sync or mark is due; `None`: not before the next append or commit of a cursor.
     fn next_sync_step_ms(&self) -> Option<u64> {
+        let cursors = self.cursors_due_in().map(|ms| ms.max(1));
+        self.next_log_step_ms().into_iter().chain(cursors).min()
+    }
+
+    fn next_log_step_ms(&self) -> Option<u64> {
         let marked = {
             let io = self.io();
             matches!(io.last_kind, Kind::Mark | Kind::CloseMark)
@@ -116,6 +185,11 @@ impl Shared {
 
     /// Writes, syncs or marks what is due. Returns whether anything was.
     pub fn sync_step(&self) -> Result<bool, IoFailure> {
+        let cursors = self.sync_cursors();
+        self.log_step().map(|log| log || cursors)
+    }
+
+    fn log_step(&self) -> Result<bool, IoFailure> {
         if self.poisoned().is_some() {
             let all = self.waiters().all();
             all.into_values().for_each(super::receipt::Waiter::wake);
@@ -154,6 +228,7 @@ impl Shared {
                 next.segment.seal(trailer);
                 lock(&self.to_seal).retain(|other| other.segment.base() != next.segment.base());
                 self.plan().sealing.retain(|(base, _)| *base != next.segment.base());
+                self.index_signal.set();
                 tracing::debug!(segment = %next.segment.path.display(), "sealed");
                 true
             }

@@ -139,6 +139,7 @@ impl Shared {
         }
         let items = self.plan().take_queue();
         let mut written = Vec::new();
+        let durable_end = self.durable_end();
         for item in items {
             match item {
                 Item::Batch(batch) => written.push(self.write_batch(&mut io, batch)?),
@@ -146,6 +147,10 @@ impl Shared {
             }
         }
         drop(io);
+        if self.durable_end() > durable_end {
+            // A roll syncs what stands before it.
+            self.wake();
+        }
         if !written.is_empty() {
             let mut plan = self.plan();
             let room = POOL_BUFFERS.saturating_sub(plan.pool.len());
@@ -177,7 +182,7 @@ impl Shared {
         io.at = end_at;
         io.last_kind = batch.header.kind;
         io.end = batch.header.end_offset();
-        io.segment.wrote(batch.header.base_offset, at);
+        io.segment.note(&batch.header, at);
         self.publish_written(io.end);
         Ok(batch.bytes)
     }

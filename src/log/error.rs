@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::event::InvalidEvent;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_NAMES_MAX, SOURCE_POSITION_BYTES_MAX};
-use crate::{Expect, Offset, Version};
+use crate::{Expect, LogId, Offset, Version};
 
 /// Bytes that are not what was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -136,6 +136,94 @@ pub enum ReadError {
     Io(#[from] IoFailure),
 }
 
+/// Why a consumer could not be used, or its cursor not be moved. The cursor stays where it was.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConsumerError {
+    /// Its name breaks a limit.
+    #[error(transparent)]
+    Invalid(#[from] InvalidEvent),
+    /// Name and patterns do not fit into a cursor's file.
+    #[error(
+        "the patterns of consumer {name:?} are too long to be kept; its cursor was not changed, use fewer or shorter ones"
+    )]
+    FilterTooLong {
+        /// The consumer.
+        name: String,
+    },
+    /// Another process or handle uses the consumer.
+    #[error("consumer {name:?} is in use by another process or handle; end that one, or take another name")]
+    Held {
+        /// The consumer.
+        name: String,
+    },
+    /// There is no event yet where the cursor is, or would be.
+    #[error(
+        "the cursor of consumer {name:?} would be at {cursor}, ahead of the log, which ends at {durable_end}: either events are not durable yet, or an older copy of the log was put back; nothing was skipped, wait for the log or set the cursor anew"
+    )]
+    CursorAhead {
+        /// The consumer.
+        name: String,
+        /// Where its cursor is, or was to be put.
+        cursor: Offset,
+        /// The first offset that a crash could lose.
+        durable_end: Offset,
+    },
+    /// The cursor was to be moved back by a commit.
+    #[error("consumer {name:?} is at {cursor} already, a commit does not take it back to {next}; to read again, seek")]
+    Behind {
+        /// The consumer.
+        name: String,
+        /// Where its cursor is.
+        cursor: Offset,
+        /// Where it was to be put.
+        next: Offset,
+    },
+    /// The cursor is of another log.
+    #[error(
+        "the cursor of consumer {name:?} is of log {cursor_log}, this one is {log}; take another name, or set the cursor anew"
+    )]
+    WrongLog {
+        /// The consumer.
+        name: String,
+        /// The log of its cursor.
+        cursor_log: LogId,
+        /// This log.
+        log: LogId,
+    },
+    /// The event before the cursor is not the one that the consumer saw there.
+    #[error(
+        "the event before offset {cursor} is not the one that consumer {name:?} saw there: the log went on otherwise from an older copy; look from where on, then set the cursor anew"
+    )]
+    CursorOfAnotherHistory {
+        /// The consumer.
+        name: String,
+        /// Where its cursor is.
+        cursor: Offset,
+    },
+    /// Events that the consumer has not seen were trimmed.
+    #[error(
+        "events {cursor} to {head} (exclusive) were trimmed before consumer {name:?} saw them; to go on with what is left, set the cursor to {head}"
+    )]
+    Trimmed {
+        /// The consumer.
+        name: String,
+        /// Where its cursor is.
+        cursor: Offset,
+        /// The first event that is left.
+        head: Offset,
+    },
+    /// Neither slot of the cursor's file is what was written. No event is affected.
+    #[error("{0}; no event is affected, set the cursor anew")]
+    Damaged(Damage),
+    /// The log could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A call on the cursor's file failed. After a failed commit it may be at either place: open it again.
+    #[error("{0}; the cursor is where it was, or where it was to be put: open the consumer again")]
+    Io(#[from] IoFailure),
+}
+
 /// Why an append was not taken, or its outcome is not known.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -186,6 +274,61 @@ pub enum AppendError {
         /// The offset of its last event: the one in the way.
         last: Option<Offset>,
     },
+    /// The producer's append of this number held something else. Nothing was written: two programs use one
+    /// producer, or one lost count; take a new producer, or a higher epoch.
+    #[error(
+        "producer {producer:?} sent something else as its append {sequence}, which is at offsets {first} to {next} (exclusive); nothing was written"
+    )]
+    ProducerConflict {
+        /// The producer.
+        producer: String,
+        /// Its number of the append.
+        sequence: u64,
+        /// The first offset of what it sent before ..
+        first: Offset,
+        /// .. and the one after the last.
+        next: Offset,
+    },
+    /// Appends of the producer are missing before this one. Nothing was written; send from the expected one on.
+    #[error("the next append of producer {producer:?} has number {expected}, not {sequence}; nothing was written")]
+    ProducerGap {
+        /// The producer.
+        producer: String,
+        /// The number that was sent.
+        sequence: u64,
+        /// The number that has to come next.
+        expected: u64,
+    },
+    /// A later instance of the producer has taken over. Nothing was written; stop.
+    #[error("producer {producer:?} goes on under epoch {epoch}, an earlier instance has to stop; nothing was written")]
+    ProducerFenced {
+        /// The producer.
+        producer: String,
+        /// The epoch that is now its.
+        epoch: u32,
+    },
+    /// The append is older than those that are remembered. Nothing was written now: it is in the log already, but
+    /// whether the same was sent cannot be said any more.
+    #[error(
+        "append {sequence} of producer {producer:?} is in the log, but older than what is remembered of it (from {oldest} on); nothing was written now"
+    )]
+    ProducerForgotten {
+        /// The producer.
+        producer: String,
+        /// The number that was sent.
+        sequence: u64,
+        /// The oldest number that is remembered.
+        oldest: u64,
+    },
+    /// The producer is not known, or no longer. Nothing was written now; whether its earlier appends were stored
+    /// can only be seen in the log. Begin again at 0, with a new epoch if it had appended before.
+    #[error(
+        "producer {producer:?} is not known, or not remembered any more; nothing was written: look into the log for what it sent last, then begin at 0 under a higher epoch"
+    )]
+    UnknownProducer {
+        /// The producer.
+        producer: String,
+    },
     /// The disk is full. Nothing was written; appends go on by themselves once there is room.
     #[error("the disk is full; nothing was written, appends go on once there is room")]
     DiskFull,
@@ -225,6 +368,11 @@ impl AppendError {
             | Self::PositionTooLong { .. }
             | Self::TooManySources { .. }
             | Self::WrongVersion { .. }
+            | Self::ProducerConflict { .. }
+            | Self::ProducerGap { .. }
+            | Self::ProducerFenced { .. }
+            | Self::ProducerForgotten { .. }
+            | Self::UnknownProducer { .. }
             | Self::DiskFull
             | Self::Io(_)
             | Self::Poisoned(_)
@@ -245,6 +393,11 @@ impl AppendError {
             | Self::PositionTooLong { .. }
             | Self::TooManySources { .. }
             | Self::WrongVersion { .. }
+            | Self::ProducerConflict { .. }
+            | Self::ProducerGap { .. }
+            | Self::ProducerFenced { .. }
+            | Self::ProducerForgotten { .. }
+            | Self::UnknownProducer { .. }
             | Self::Poisoned(_)
             | Self::OutcomeUnknown(_)
             | Self::Closed

@@ -6,8 +6,10 @@ use crate::disk::Entry;
 
 pub(crate) const LOCK: &str = "LOCK";
 pub(crate) const TORN: &str = "torn";
+/// Merged indexes: with them gone, nothing changes but the time it takes to look.
+pub(crate) const INDEX: &str = "index";
 /// Directories that later parts of a log keep beside the segments.
-const DIRECTORIES: [&str; 4] = [TORN, "index", "cursors", "state"];
+const DIRECTORIES: [&str; 4] = [TORN, INDEX, "cursors", "state"];
 
 /// The file of a segment.
 pub(crate) fn segment_path(dir: &Path, base: u64) -> PathBuf {

@@ -2,26 +2,43 @@
 //!
 //! The files in the order of an append's journey, then of a reader's.
 
+mod active;
 mod append;
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod background;
+mod backward;
+mod bell;
 mod commit;
+mod consumer;
 mod error;
 mod files;
 mod fill;
+mod finder;
+mod follow;
 mod layout;
+mod list;
 pub(crate) mod lock;
 mod open;
 mod options;
+mod pick;
 mod plan;
+mod producer;
 mod read;
 mod reader;
 mod receipt;
+mod recent;
 mod remote;
 mod shared;
 mod stat;
+mod stream;
 mod streams;
+mod tail;
+mod times;
 mod torn;
 mod verify;
+mod wait;
+mod walk;
 
 use std::ops::RangeBounds;
 use std::path::Path;
@@ -31,17 +48,23 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 
 use crate::disk::Jobs;
-use crate::{LogId, Offset, TailEpoch, Version};
+use crate::{Event, LogId, Offset, TailEpoch, Timestamp, Version};
 use shared::{Shared, lock};
 
 pub use append::{Append, Durability, Expect};
-pub use error::{AppendError, Damage, IoFailure, OpenError, ReadError};
+#[cfg(feature = "tokio")]
+pub use asynchronous::EventStream;
+pub use consumer::{Consumer, ConsumerInfo};
+pub use error::{AppendError, ConsumerError, Damage, IoFailure, OpenError, ReadError};
+pub use follow::{Follow, Stop};
+pub use list::{StreamInfo, StreamList};
 pub use open::{OpenReport, TornTail};
 pub use options::Options;
 pub use read::{Batches, Read};
 pub use reader::LogReader;
 pub use receipt::{Appended, Receipt};
 pub use stat::{SegmentStat, Stat, Writer};
+pub use stream::StreamRead;
 pub use verify::{VerifyReport, verify, verify_with};
 
 /// A log, open for writing: the one writing process of its directory. Clones are the same log.
@@ -135,6 +158,62 @@ impl Log {
         self.reader().batches(range)
     }
 
+    /// The events of one stream; see [`LogReader::stream`].
+    pub fn stream(&self, name: &str) -> StreamRead {
+        self.reader().stream(name)
+    }
+
+    /// The streams whose names match a pattern; see [`LogReader::streams`].
+    pub fn streams(&self, pattern: &str) -> StreamList {
+        self.reader().streams(pattern)
+    }
+
+    /// The types of the users' events with their numbers; see [`LogReader::types`].
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn types(&self) -> Result<Vec<(String, u64)>, ReadError> {
+        self.reader().types()
+    }
+
+    /// The version of a stream's last durable event; see [`LogReader::version`].
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn version(&self, name: &str) -> Result<Option<Version>, ReadError> {
+        self.reader().version(name)
+    }
+
+    /// The last durable event of a stream; see [`LogReader::last`].
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn last(&self, name: &str) -> Result<Option<Event>, ReadError> {
+        self.reader().last(name)
+    }
+
+    /// The events from an offset on, those that are still to come too; see [`LogReader::follow`].
+    pub fn follow(&self, from: Offset) -> Follow {
+        self.reader().follow(from)
+    }
+
+    /// The first event recorded at or after a moment; see [`LogReader::offset_recorded`].
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn offset_recorded(&self, at: Timestamp) -> Result<Offset, ReadError> {
+        self.reader().offset_recorded(at)
+    }
+
+    /// A named consumer of the log; see [`LogReader::consumer`]. Its commits in the background are synced by the
+    /// log's own thread.
+    ///
+    /// # Errors
+    /// See [`ConsumerError`].
+    pub fn consumer(&self, name: &str) -> Result<Consumer, ConsumerError> {
+        self.reader().consumer(name)
+    }
+
     /// Where the log is.
     pub fn path(&self) -> &Path {
         &self.shared().dir
@@ -196,7 +275,8 @@ impl Log {
             return Ok(false); // closed: the files are another writer's by now
         }
         let failed = AppendError::OutcomeUnknown;
-        Ok(shared.sync_step().map_err(failed)? || shared.seal_next() || shared.fill_ahead().map_err(failed)?)
+        let more = shared.sync_step().map_err(failed)? || shared.seal_next() || shared.fill_ahead().map_err(failed)?;
+        Ok(more || shared.index_next())
     }
 
     /// Closes the log: all appended events are made durable, and the log says of itself that it is whole.
@@ -217,8 +297,8 @@ impl Inner {
         let is_open = self.shared.io().lock_file.is_some();
         let outcome = if is_open { self.shared.finish().map_err(AppendError::OutcomeUnknown) } else { Ok(()) };
         self.shared.plan().closed = true;
-        self.shared.sync_signal.stop();
-        self.shared.work_signal.stop();
+        self.shared.stop_threads();
+        self.shared.close();
         for thread in lock(&self.threads).drain(..) {
             // The last clone may be dropped by a waker, which one of them calls: it cannot wait for itself. And one
             // that panicked has nothing more to do; its panic was shown.

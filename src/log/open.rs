@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::commit::Io;
+use super::consumer::Furthest;
 use super::error::OpenError;
 use super::files::{
     Before, Found, Listing, check_chain, damaged, lock_record, open_failed, open_scan_failed, open_segment, take_lock,
@@ -17,6 +18,7 @@ use super::layout::{self, segment_path, unborn_path};
 use super::lock::LockRecord;
 use super::options::Options;
 use super::plan::{Plan, new_salt};
+use super::producer;
 use super::shared::Shared;
 use super::streams::Streams;
 use super::torn;
@@ -200,6 +202,7 @@ impl FoundState {
                     };
                     carry.streams.insert(event.stream().into(), record);
                 }
+                producer::take_note(carry, &batch);
             }
             (Kind::Mark | Kind::CloseMark | Kind::Gap, Some(_)) => {}
             (Kind::Footer, Some(_)) => return Err(bad("a footer stands in the segment that is written")),
@@ -294,7 +297,10 @@ impl Opening<'_> {
     fn last(&mut self, base: u64) -> Result<Last, OpenError> {
         let found = open_segment(self.disk(), self.dir, base, None, Mode::Write)?;
         self.lock_segment(&*found.file, &found.path)?;
-        let evidence = self.evidence(&found.path, base)?;
+        let mut evidence = self.evidence(&found.path, base)?;
+        let cursors = Furthest::of(self.disk(), self.dir, found.header.header.log_id);
+        let cursors = cursors.map_err(|error| open_failed("reading the cursors of", self.dir, error))?;
+        evidence.durable_end = evidence.durable_end.max(cursors.as_ref().map_or(0, |cursor| cursor.next));
         let header = self.check(&found, evidence.durable_end.max(base))?;
         let trailer =
             read_trailer(&*found.file, &header).map_err(|error| open_failed("reading", &found.path, error))?;
@@ -305,13 +311,17 @@ impl Opening<'_> {
         let segment = Arc::new(Segment::new(Arc::clone(&self.options.env.disk), found.path, header));
         let mut state = FoundState::new(&header);
         let tail = recover(&found.file, &header, evidence, |batch| {
-            segment.wrote(batch.header.base_offset, batch.at);
+            segment.note(&batch.header, batch.at);
             state.batch(&header, batch)
         });
         let path = &segment.path;
         let tail = tail.map_err(|error| open_scan_failed(path, error, base, evidence.durable_end.max(base)))?;
         match &tail.verdict {
-            Verdict::Damaged { what, end } => return Err(damaged(path, tail.end_at, tail.end, *end, what.clone())),
+            Verdict::Damaged { what, end } => {
+                let cursor = cursors.filter(|cursor| cursor.next > tail.end).map(|cursor| cursor.says());
+                let what = format!("{what}{}", cursor.unwrap_or_default());
+                return Err(damaged(path, tail.end_at, tail.end, *end, what));
+            }
             // The head of a segment was durable before the segment got its name.
             Verdict::Clean | Verdict::Torn { .. } if state.carry.is_none() => {
                 return Err(damaged(path, tail.end_at, base, tail.end, "the carry batch is not whole"));

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::append::Append;
 use super::error::{AppendError, IoFailure};
 use super::layout::unborn_path;
+use super::producer::{self, EVICTED_STREAM, Judged};
 use super::receipt::{Appended, Receipt, Versions};
 use super::shared::Shared;
 use super::streams::{Last, Older, Streams};
@@ -19,7 +20,7 @@ use crate::limits::{
     BATCH_BYTES_MAX, BATCH_BYTES_TARGET, BATCH_NAMES_MAX, CARRIED_STREAMS_MAX, IDLE_MARK_MS, OS_SYNC_BYTES,
     PENDING_BYTES_MAX, SEGMENT_STREAMS_MAX,
 };
-use crate::segment::{ByName, CarriedRecord, Carry, NameHash, PAGE_BYTES, SegmentHeader};
+use crate::segment::{ByName, CarriedAppend, CarriedRecord, Carry, NameHash, PAGE_BYTES, SegmentHeader};
 use crate::{LogId, Offset, TailEpoch};
 
 /// Bytes kept free behind the batches of a segment, for the marks of a clean close.
@@ -91,13 +92,15 @@ struct LookedUp {
     streams: ByName<Option<Last>>,
 }
 
-/// The hashes of an append's streams, made before any lock is taken.
+/// The hashes of an append's streams and of its content, made before any lock is taken.
 #[derive(Debug)]
 struct Names {
     /// In the order in which its events take their offsets.
     written: Vec<NameHash>,
     /// In the order of its expectations.
     expected: Vec<NameHash>,
+    /// Of what a producer sent.
+    digest: u128,
 }
 
 impl Names {
@@ -106,6 +109,7 @@ impl Names {
         Names {
             written: append.all().map(|event| hash(&event.stream)).collect(),
             expected: append.expectations.iter().map(|(stream, _)| hash(stream)).collect(),
+            digest: append.producer.as_ref().map_or(0, |_| producer::digest(log, append)),
         }
     }
 }
@@ -127,6 +131,20 @@ impl Shared {
             if looked_up.rolls != plan.rolls {
                 looked_up = LookedUp { rolls: plan.rolls, ..LookedUp::default() };
             }
+            let mut evicted = Vec::new();
+            if let Some(producer) = &append.producer {
+                match producer::judge(&plan.carry, producer, names.digest) {
+                    Judged::Next => evicted = producer::evictions(&plan.carry, &producer.id),
+                    Judged::Resent(original) => {
+                        drop(plan);
+                        return self.resent(append, original);
+                    }
+                    Judged::Refused { error, rests_on } => {
+                        drop(plan);
+                        return Err(self.refused(append, error, rests_on));
+                    }
+                }
+            }
             let missing = plan.missing(append, &names, &looked_up);
             if !missing.is_empty() {
                 let older = self.older(&plan);
@@ -137,8 +155,10 @@ impl Shared {
                 continue;
             }
             plan.check_expectations(append, &names, &looked_up)?;
+            let evicted_len = |event: &NewEvent<'_>| OpenBatch::append_len() + OpenBatch::event_len(event);
+            let bytes = bytes + evicted.iter().map(evicted_len).sum::<usize>();
             let rolled = plan.make_room(self, bytes, append)?;
-            let appended = plan.encode(self, append, &names, &looked_up);
+            let appended = plan.encode(self, append, &evicted, &names, &looked_up);
             let wake = plan.note_unsynced(self, bytes);
             let help = rolled && plan.sealing.len() > TO_SEAL_MAX;
             drop(plan);
@@ -160,11 +180,7 @@ impl Shared {
     }
 
     fn older(&self, plan: &Plan) -> Older {
-        Older {
-            sealing: plan.sealing.iter().map(|(_, streams)| Arc::clone(streams)).collect(),
-            segments: self.segments(),
-            mode: self.options.reads,
-        }
+        Older { sealing: plan.sealing.iter().map(|(_, streams)| Arc::clone(streams)).collect(), view: self.view() }
     }
 }
 
@@ -225,11 +241,16 @@ impl Plan {
         }
         if let Some(source) = &append.source
             && !self.carry.streams.contains_key(&*source.stream)
-            && self.carry.streams.len() >= CARRIED_STREAMS_MAX
+            && self.sources() >= CARRIED_STREAMS_MAX
         {
-            return Err(AppendError::TooManySources { sources: self.carry.streams.len() });
+            return Err(AppendError::TooManySources { sources: self.sources() });
         }
         Ok(())
+    }
+
+    /// Streams of the log's own whose last records are carried, but for the one about producers.
+    fn sources(&self) -> usize {
+        self.carry.streams.len() - usize::from(self.carry.streams.contains_key(EVICTED_STREAM))
     }
 
     /// Makes room for an append: in the open batch or a new one, in this segment or the next, on the disk.
@@ -324,8 +345,14 @@ impl Plan {
     }
 
     /// Puts the events of an append into the open batch. Cannot fail: all was checked, all room is taken.
-    fn encode(&mut self, shared: &Shared, append: &Append<'_>, names: &Names, looked_up: &LookedUp) -> Appended {
-        let first = self.next;
+    fn encode(
+        &mut self,
+        shared: &Shared,
+        append: &Append<'_>,
+        evicted: &[NewEvent<'_>],
+        names: &Names,
+        looked_up: &LookedUp,
+    ) -> Appended {
         self.recorded_us = shared.env.clock.now().as_micros().max(self.recorded_us);
         let mut batch = match self.open.take() {
             Some(batch) => batch,
@@ -335,9 +362,13 @@ impl Plan {
                 // Comes round after 256 TB; then a stream would have to have slept for exactly so long.
                 self.batch = self.batch.wrapping_add(1).max(1);
                 let buffer = self.pool.pop().unwrap_or_default();
-                OpenBatch::new(buffer, kind_of(append), first, self.recorded_us)
+                OpenBatch::new(buffer, kind_of(append), self.next, self.recorded_us)
             }
         };
+        for event in evicted {
+            self.encode_eviction(&mut batch, shared.id, event, looked_up);
+        }
+        let first = self.next;
         batch.begin_append(self.recorded_us);
         let mut versions = match append.events.len() + usize::from(append.source.is_some()) {
             1 => Versions::One(0),
@@ -348,17 +379,24 @@ impl Plan {
             match &mut versions {
                 Versions::One(only) => *only = version,
                 Versions::Many(versions) => versions.push(version),
+                Versions::Trimmed(_) => {}
             }
         }
         if let Some(source) = &append.source {
             self.carry_source(source, &versions);
+        }
+        if let Some(producer) = &append.producer {
+            batch.producer(&producer.id, producer.epoch, producer.sequence, names.digest);
+            let count = u32::try_from(self.next - first).unwrap_or(u32::MAX);
+            let append = CarriedAppend { sequence: producer.sequence, first, count, digest: names.digest };
+            self.carry.producer_appended(&producer.id, producer.epoch, append);
         }
         let full = batch.len() >= BATCH_BYTES_TARGET;
         self.open = Some(batch);
         if full {
             self.close_batch();
         }
-        Appended { first, recorded_us: self.recorded_us, versions }
+        Appended { first, recorded_us: self.recorded_us, versions, resent: false }
     }
 
     #[inline]
@@ -389,11 +427,26 @@ impl Plan {
         version
     }
 
+    /// Says in an append of its own that a producer is no longer remembered.
+    fn encode_eviction(&mut self, batch: &mut OpenBatch, log: LogId, event: &NewEvent<'_>, looked_up: &LookedUp) {
+        batch.begin_append(self.recorded_us);
+        let name = NameHash::of(log, event.stream.as_bytes());
+        let version = self.encode_event(batch, event, name, looked_up);
+        self.carry_record(event, version);
+        producer::take_note_of_eviction(&mut self.carry, &event.data);
+    }
+
     fn carry_source(&mut self, source: &NewEvent<'_>, versions: &Versions) {
         let version = match versions {
             Versions::One(version) => *version,
             Versions::Many(versions) => versions.last().copied().unwrap_or_default(),
+            Versions::Trimmed(_) => return,
         };
+        self.carry_record(source, version);
+    }
+
+    /// Carries on an event of the log's own that was just encoded.
+    fn carry_record(&mut self, source: &NewEvent<'_>, version: u64) {
         let record = CarriedRecord {
             offset: self.next - 1,
             version,
@@ -451,7 +504,7 @@ const BACKGROUND_WRITE_BYTES: usize = 1024 * 1024;
 fn takes(open: &OpenBatch, bytes: usize, append: &Append<'_>, now: i64) -> bool {
     open.kind() == kind_of(append)
         && open.raw_len() + bytes <= BATCH_BYTES_MAX
-        && open.names_max() + append.all().count() <= BATCH_NAMES_MAX
+        && open.names_max() + append.names_max() <= BATCH_NAMES_MAX
         && open.recorded_delta(now).is_some()
 }
 

@@ -1,184 +1,136 @@
-//! Reading forward by offset: batches as they are stored, or single events that share a batch's memory.
+//! Reading a range of offsets, forward or backward: batches as they are stored, or single events that share a
+//! batch's memory.
 
-use std::ops::{Bound, RangeBounds};
+use std::collections::VecDeque;
+use std::ops::RangeBounds;
 use std::sync::Arc;
 
-use super::error::{IoFailure, ReadError};
-use super::files::damage;
-use crate::batch::{Batch, BatchError, Kind, Walk};
+#[cfg(feature = "tokio")]
+use super::asynchronous::Chunk;
+use super::backward::BackwardCursor;
+use super::error::ReadError;
+use super::pick::Picks;
+use super::reader::LogReader;
+use super::walk::{Cursor, View, decode};
+use crate::batch::{BackwardWalk, Batch, Kind, Walk};
 use crate::event::Event;
-use crate::segment::{RawBatch, ReadMode, Scan, ScanError, Segment, next_good};
-use crate::{Filter, Offset};
+use crate::segment::{RawBatch, ReadMode, Segment};
+use crate::window::Window;
+use crate::{Filter, Offset, Timestamp};
 
-/// The segments of a log and where its readable events end, at one moment.
-#[derive(Debug, Clone)]
-pub(super) struct View {
-    pub segments: Arc<Vec<Arc<Segment>>>,
-    pub head: u64,
-    pub end: u64,
-    pub mode: ReadMode,
-}
-
-impl View {
-    /// What a range of offsets asks of this view: first offset and the one after the last.
-    pub fn bounds(&self, range: &impl RangeBounds<Offset>) -> (u64, u64) {
-        let from = match range.start_bound() {
-            Bound::Included(from) => from.raw(),
-            Bound::Excluded(before) => before.plus(1).raw(),
-            Bound::Unbounded => self.head,
-        };
-        let to = match range.end_bound() {
-            Bound::Included(last) => last.plus(1).raw(),
-            Bound::Excluded(to) => to.raw(),
-            Bound::Unbounded => self.end,
-        };
-        (from, to.min(self.end))
-    }
-}
-
-/// A failed read of a segment, in the words of a log. `first` is the first event that could not be read.
-pub(super) fn read_error(segment: &Segment, error: ScanError, first: u64) -> ReadError {
-    match error {
-        ScanError::Io(error) => IoFailure::new("reading", &segment.path, error).into(),
-        ScanError::Batch { error: BatchError::Unsupported(what), .. } => {
-            ReadError::Unsupported { path: segment.path.clone(), what }
-        }
-        ScanError::Batch { at, error: BatchError::Corrupt(what) } => {
-            let whole = segment.trailer().map_or(first, |trailer| trailer.end);
-            // What lies behind the damage can still be read: say where it begins.
-            let good = segment.file().and_then(|file| next_good(&*file, &segment.header, at + 1)).ok().flatten();
-            let end = good.map(|(_, base)| base).filter(|base| *base > first).unwrap_or(whole);
-            ReadError::Damaged(damage(&segment.path, at, first, end, what))
-        }
-    }
-}
-
-/// A walk over the stored batches of a range.
+/// A walk over stored batches, in one of the two directions.
 #[derive(Debug)]
-pub(super) struct Cursor {
-    view: View,
-    mode: ReadMode,
-    /// The next offset to be looked at, and where the range ends.
-    next: u64,
-    end: u64,
-    scan: Option<(usize, Scan)>,
-    failed: bool,
-    /// Why there is nothing to read.
-    error: Option<ReadError>,
+enum Way {
+    Forward(Cursor),
+    Backward(BackwardCursor),
 }
 
-impl Cursor {
-    pub fn new(view: View, (from, to): (u64, u64), mode: ReadMode) -> Self {
-        Cursor { view, mode, next: from, end: to, scan: None, failed: false, error: None }
+/// A walk over the batches of a range that hold what is wanted.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    way: Way,
+    from: u64,
+    filter: Filter,
+}
+
+impl Wanted {
+    pub fn new(view: View, range: &impl RangeBounds<Offset>, mode: ReadMode, filter: Filter) -> Self {
+        let bounds = view.bounds(range);
+        Wanted { way: Way::Forward(Cursor::new(view, bounds, mode)), from: bounds.0, filter }
     }
 
-    fn trimmed(&self) -> Option<ReadError> {
-        let head = Offset::from_raw(self.view.head);
-        (self.next < self.view.head && self.next < self.end).then_some(ReadError::Trimmed { head })
+    fn failing(mut self, error: Option<ReadError>) -> Self {
+        if let Way::Forward(cursor) = &mut self.way {
+            cursor.error = error;
+        }
+        self
     }
 
-    /// The next batch of events with its segment.
-    fn next(&mut self) -> Option<Result<(Arc<Segment>, RawBatch), ReadError>> {
-        if let Some(error) = self.error.take() {
-            self.failed = true;
-            return Some(Err(error));
+    fn backward(self) -> Self {
+        let way = match self.way {
+            Way::Forward(cursor) => Way::Backward(BackwardCursor::new(cursor)),
+            backward @ Way::Backward(_) => backward,
+        };
+        Wanted { way, ..self }
+    }
+
+    fn happened(mut self, window: Window) -> Self {
+        *self.window_mut() = Some(window);
+        self
+    }
+
+    fn window_mut(&mut self) -> &mut Option<Window> {
+        match &mut self.way {
+            Way::Forward(cursor) => &mut cursor.window,
+            Way::Backward(cursor) => &mut cursor.window,
         }
-        if self.failed || self.next >= self.end {
-            return None;
+    }
+
+    fn is_backward(&self) -> bool {
+        matches!(self.way, Way::Backward(_))
+    }
+
+    fn end(&self) -> u64 {
+        match &self.way {
+            Way::Forward(cursor) => cursor.end,
+            Way::Backward(cursor) => cursor.end,
         }
-        if let Some(error) = self.trimmed() {
-            self.failed = true;
-            return Some(Err(error));
+    }
+
+    pub fn position(&self) -> u64 {
+        match &self.way {
+            Way::Forward(cursor) => cursor.next.min(cursor.end),
+            Way::Backward(cursor) => cursor.position(),
         }
+    }
+
+    fn next_raw(&mut self) -> Option<Result<(Arc<Segment>, RawBatch), ReadError>> {
+        match &mut self.way {
+            Way::Forward(cursor) => cursor.next(),
+            Way::Backward(cursor) => cursor.next(),
+        }
+    }
+
+    /// The next batch with wanted events, unpacked; its events outside the range are left out.
+    pub fn next(&mut self) -> Option<Result<Batch, ReadError>> {
         loop {
-            match self.step() {
-                Ok(Some(found)) => return Some(Ok(found)),
-                Ok(None) if self.next >= self.end => return None,
+            match self.look()? {
                 Ok(None) => {}
-                Err(error) => {
-                    // Past a repaired gap the log goes on.
-                    self.failed = !matches!(error, ReadError::Lost { .. });
-                    return Some(Err(error));
-                }
-            }
-        }
-    }
-
-    /// Looks at one batch; `None` when it holds no wanted event.
-    fn step(&mut self) -> Result<Option<(Arc<Segment>, RawBatch)>, ReadError> {
-        let segments = Arc::clone(&self.view.segments);
-        let (index, mut scan) = match self.scan.take() {
-            Some(scan) => scan,
-            None => {
-                let index = segments.partition_point(|segment| segment.base() <= self.next).saturating_sub(1);
-                let Some(segment) = segments.get(index) else { return Ok(self.give_up()) };
-                let scan = segment.scan_from(self.next, self.mode);
-                (index, scan.map_err(|error| read_error(segment, error, self.next))?)
-            }
-        };
-        let Some(segment) = segments.get(index) else { return Ok(self.give_up()) };
-        let next_base = segments.get(index + 1).map(|next| next.base());
-        if next_base.is_some_and(|base| scan.next_offset().is_some_and(|next| next >= base)) {
-            return Ok(None);
-        }
-        let batch = match scan.next() {
-            Ok(Some(batch)) => batch,
-            Ok(None) => {
-                let what = BatchError::Corrupt("the segment ends before its events do");
-                let error = ScanError::Batch { at: scan.position(), error: what };
-                return Err(read_error(segment, error, self.next));
-            }
-            Err(error) => return Err(read_error(segment, error, self.next)),
-        };
-        self.scan = Some((index, scan));
-        let (first, end) = (self.next, batch.header.end_offset());
-        if end <= self.next {
-            return Ok(None);
-        }
-        self.next = end;
-        match batch.header.kind {
-            Kind::Events | Kind::System => Ok(Some((Arc::clone(segment), batch))),
-            Kind::Gap => {
-                let end = Offset::from_raw(end.min(self.end));
-                Err(ReadError::Lost { first: Offset::from_raw(first), end })
-            }
-            Kind::Carry | Kind::Mark | Kind::CloseMark | Kind::Footer => Ok(None),
-        }
-    }
-
-    /// The next batch with events that a filter wants, unpacked; its events from before `from` are left out.
-    fn next_matching(&mut self, from: u64, filter: &Filter) -> Option<Result<Batch, ReadError>> {
-        loop {
-            let (segment, batch) = match self.next()? {
-                Ok(found) => found,
+                Ok(Some(batch)) => return Some(Ok(batch)),
                 Err(error) => return Some(Err(error)),
-            };
-            if batch.header.kind == Kind::System && !filter.wants_system() {
-                continue;
-            }
-            match decode(&segment, batch, from, self.end) {
-                Ok(batch) => match batch.matching(filter) {
-                    Some(batch) => return Some(Ok(batch)),
-                    None => continue,
-                },
-                Err(error) => {
-                    self.failed = true;
-                    return Some(Err(error));
-                }
             }
         }
     }
 
-    fn give_up<T>(&mut self) -> Option<T> {
-        self.next = self.end;
-        None
+    /// The same of one batch alone: within it there is nothing when it holds no wanted event.
+    pub fn look(&mut self) -> Option<Result<Option<Batch>, ReadError>> {
+        let window = *self.window_mut();
+        if let Way::Forward(cursor) = &mut self.way
+            && cursor.picks.is_none()
+        {
+            cursor.picks = Picks::by(&self.filter).map(Box::new);
+        }
+        let (segment, batch) = match self.next_raw()? {
+            Ok(found) => found,
+            Err(error) => return Some(Err(error)),
+        };
+        let header = &batch.header;
+        if header.kind == Kind::System && !self.filter.wants_system()
+            || window.is_some_and(|window| !window.meets(header.time_min_us, header.time_max_us))
+        {
+            return Some(Ok(None));
+        }
+        match decode(&segment, batch, self.from, self.end()) {
+            Ok(batch) => Some(Ok(batch.within(window).matching(&self.filter))),
+            Err(error) => {
+                match &mut self.way {
+                    Way::Forward(cursor) => cursor.fail(),
+                    Way::Backward(cursor) => cursor.fail(),
+                }
+                Some(Err(error))
+            }
+        }
     }
-}
-
-fn decode(segment: &Segment, batch: RawBatch, from: u64, to: u64) -> Result<Batch, ReadError> {
-    let first = batch.header.base_offset;
-    let batch = batch.decode(segment.header.salt).map_err(|error| read_error(segment, error, first))?;
-    Ok(batch.clip(from, to))
 }
 
 /// Batches of a range in order, each checked; their events borrow from them. The fastest way through a log.
@@ -186,34 +138,43 @@ fn decode(segment: &Segment, batch: RawBatch, from: u64, to: u64) -> Result<Batc
 /// Ends at the end seen when it was made. The log's own events come too unless a filter leaves them out.
 #[derive(Debug)]
 pub struct Batches {
-    cursor: Cursor,
-    from: u64,
-    filter: Filter,
+    wanted: Wanted,
 }
 
 impl Batches {
     pub(super) fn new(view: View, range: &impl RangeBounds<Offset>) -> Self {
-        let bounds = view.bounds(range);
         let mode = view.mode;
-        Batches { cursor: Cursor::new(view, bounds, mode), from: bounds.0, filter: Filter::new().system(true) }
+        Batches { wanted: Wanted::new(view, range, mode, Filter::new().system(true)) }
     }
 
     /// The same, giving an error first, if there is one.
-    pub(super) fn failing(mut self, error: Option<ReadError>) -> Self {
-        self.cursor.error = error;
-        self
+    pub(super) fn failing(self, error: Option<ReadError>) -> Self {
+        Batches { wanted: self.wanted.failing(error) }
     }
 
     /// Only events that a filter wants; batches without any are passed over by their table of names.
     #[must_use]
     pub fn matching(mut self, filter: Filter) -> Self {
-        self.filter = filter;
+        self.wanted.filter = filter;
         self
     }
 
-    /// The offset after the last event it will give.
+    /// Only users' events that happened in a stretch of time; see [`Read::happened`].
+    #[must_use]
+    pub fn happened(self, times: impl RangeBounds<Timestamp>) -> Self {
+        Batches { wanted: self.wanted.happened(Window::new(&times)) }
+    }
+
+    /// From the last batch back to the first. Within a batch, [`events_backward`](Batch::events_backward) goes
+    /// the same way. To be asked for before the first batch is taken.
+    #[must_use]
+    pub fn backward(self) -> Self {
+        Batches { wanted: self.wanted.backward() }
+    }
+
+    /// The offset after the last event of its range.
     pub fn end(&self) -> Offset {
-        Offset::from_raw(self.cursor.end)
+        Offset::from_raw(self.wanted.end())
     }
 }
 
@@ -221,7 +182,7 @@ impl Iterator for Batches {
     type Item = Result<Batch, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.cursor.next_matching(self.from, &self.filter)
+        self.wanted.next()
     }
 }
 
@@ -230,66 +191,165 @@ impl Iterator for Batches {
 /// Ends at the end seen when it was made; the log's own events are left out unless asked for.
 #[derive(Debug)]
 pub struct Read {
-    cursor: Cursor,
-    from: u64,
-    filter: Filter,
-    batch: Option<(Batch, Walk)>,
+    #[cfg(feature = "tokio")]
+    reader: LogReader,
+    wanted: Wanted,
+    batch: Option<(Batch, Within)>,
+}
+
+/// How far a batch was read.
+#[derive(Debug)]
+enum Within {
+    Forward(Walk),
+    Backward(BackwardWalk),
+}
+
+impl Within {
+    fn next(&mut self, batch: &Batch) -> Option<Event> {
+        match self {
+            Within::Forward(walk) => walk.next_owned(batch),
+            Within::Backward(walk) => walk.next_owned(batch),
+        }
+    }
 }
 
 impl Read {
-    pub(super) fn new(view: View, range: &impl RangeBounds<Offset>) -> Self {
-        let bounds = view.bounds(range);
+    #[cfg_attr(not(feature = "tokio"), allow(unused_variables))] // a stream is read by the handle's thread
+    pub(super) fn new(reader: &LogReader, view: View, range: &impl RangeBounds<Offset>) -> Self {
         Read {
+            #[cfg(feature = "tokio")]
+            reader: reader.clone(),
             // Events outlive the read, so they are never borrowed from a map: an I/O error stays an error.
-            cursor: Cursor::new(view, bounds, ReadMode::Pread),
-            from: bounds.0,
-            filter: Filter::new(),
+            wanted: Wanted::new(view, range, ReadMode::Pread, Filter::new()),
             batch: None,
         }
     }
 
+    #[cfg(feature = "tokio")]
+    pub(super) fn reader(&self) -> &LogReader {
+        &self.reader
+    }
+
+    /// Fills a chunk, out of so many batches.
+    #[cfg(feature = "tokio")]
+    pub(super) fn fill(&mut self, chunk: &mut Chunk, batches: usize) {
+        for _ in 0..batches {
+            if self.batch.is_none() {
+                match self.wanted.look() {
+                    Some(Ok(Some(batch))) => {
+                        chunk.begin_batch(batch.bytes());
+                        self.batch = Some(self.within(batch));
+                    }
+                    Some(Ok(None)) => {}
+                    Some(Err(error)) => {
+                        chunk.error = Some(error);
+                        break;
+                    }
+                    None => {
+                        chunk.ended = true;
+                        break;
+                    }
+                }
+            }
+            while let Some((batch, within)) = &mut self.batch {
+                match within.next(batch) {
+                    Some(event) => {
+                        if !chunk.push(event) {
+                            chunk.behind = self.reached(chunk);
+                            return;
+                        }
+                    }
+                    None => self.batch = None,
+                }
+            }
+        }
+        chunk.behind = self.wanted.position();
+    }
+
+    /// Behind the last event of a chunk, when its batch has more.
+    #[cfg(feature = "tokio")]
+    fn reached(&self, chunk: &Chunk) -> u64 {
+        let last = chunk.events.last().map_or(self.wanted.position(), |event| event.offset().raw());
+        if self.wanted.is_backward() { last } else { last + 1 }
+    }
+
+    fn within(&self, batch: Batch) -> (Batch, Within) {
+        let within = match self.wanted.is_backward() {
+            false => Within::Forward(Walk::new(&batch)),
+            true => Within::Backward(BackwardWalk::new(&batch)),
+        };
+        (batch, within)
+    }
+
     /// The same, giving an error first, if there is one.
-    pub(super) fn failing(mut self, error: Option<ReadError>) -> Self {
-        self.cursor.error = error;
-        self
+    pub(super) fn failing(self, error: Option<ReadError>) -> Self {
+        Read { wanted: self.wanted.failing(error), ..self }
     }
 
     /// Only events that a filter wants.
     #[must_use]
     pub fn matching(mut self, filter: Filter) -> Self {
-        self.filter = filter;
+        self.wanted.filter = filter;
         self
     }
 
     /// Only streams that match a pattern, or one given before; see [`Filter::stream`].
     #[must_use]
     pub fn streams(mut self, pattern: &str) -> Self {
-        self.filter = self.filter.stream(pattern);
+        self.wanted.filter = self.wanted.filter.stream(pattern);
         self
     }
 
     /// Only types that match one of these patterns, or one given before.
     #[must_use]
     pub fn types<'t>(mut self, patterns: impl IntoIterator<Item = &'t str>) -> Self {
-        self.filter = self.filter.types(patterns);
+        self.wanted.filter = self.wanted.filter.types(patterns);
         self
     }
 
     /// The log's own events too.
     #[must_use]
     pub fn system(mut self, system: bool) -> Self {
-        self.filter = self.filter.system(system);
+        self.wanted.filter = self.wanted.filter.system(system);
         self
     }
 
-    /// The offset after the last event it will look at.
-    pub fn end(&self) -> Offset {
-        Offset::from_raw(self.cursor.end)
+    /// Only users' events whose [`time`](Event::time) lies in a stretch of time. Right also where times jump
+    /// back by years; segments and blocks without such events are passed over by their indexes. Events that
+    /// were lost may have been of that time, so a gap is still told of.
+    #[must_use]
+    pub fn happened(self, times: impl RangeBounds<Timestamp>) -> Self {
+        Read { wanted: self.wanted.happened(Window::new(&times)), ..self }
     }
 
-    /// How far it has looked, for showing progress: all before was given or left out.
+    /// From the last event back to the first. Costs as much as reading forward. To be asked for before the first
+    /// event is taken.
+    #[must_use]
+    pub fn backward(self) -> Self {
+        Read { wanted: self.wanted.backward(), ..self }
+    }
+
+    /// The last `count` events of the range that are wanted, in order. Reads backward as far as it takes.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn tail(self, count: usize) -> Result<Vec<Event>, ReadError> {
+        let mut events = VecDeque::new();
+        for event in self.backward().take(count) {
+            events.push_front(event?);
+        }
+        Ok(events.into())
+    }
+
+    /// The offset after the last event of its range.
+    pub fn end(&self) -> Offset {
+        Offset::from_raw(self.wanted.end())
+    }
+
+    /// How far it has looked, for showing progress: all before was given or left out. Backward: all from there
+    /// on was.
     pub fn position(&self) -> Offset {
-        Offset::from_raw(self.cursor.next.min(self.cursor.end))
+        Offset::from_raw(self.wanted.position())
     }
 }
 
@@ -298,17 +358,14 @@ impl Iterator for Read {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some((batch, walk)) = &mut self.batch
-                && let Some(event) = walk.next_owned(batch)
+            if let Some((batch, within)) = &mut self.batch
+                && let Some(event) = within.next(batch)
             {
                 return Some(Ok(event));
             }
             self.batch = None;
-            match self.cursor.next_matching(self.from, &self.filter)? {
-                Ok(batch) => {
-                    let walk = Walk::new(&batch);
-                    self.batch = Some((batch, walk));
-                }
+            match self.wanted.next()? {
+                Ok(batch) => self.batch = Some(self.within(batch)),
                 Err(error) => return Some(Err(error)),
             }
         }

@@ -2,13 +2,16 @@
 
 use std::ops::RangeBounds;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::error::{OpenError, ReadError};
-use super::read::{Batches, Read, View};
+use super::finder::Finder;
+use super::read::{Batches, Read};
 use super::remote::Remote;
 use super::shared::Shared;
 use super::stat::{self, Stat};
+use super::tail::Tail;
+use super::walk::View;
 use crate::disk::Env;
 use crate::event::Event;
 use crate::segment::ReadMode;
@@ -18,11 +21,11 @@ use crate::{LogId, Offset};
 /// any processes. Sees what is durable: no event that a crash could take back.
 #[derive(Debug, Clone)]
 pub struct LogReader {
-    source: Source,
+    pub(super) source: Source,
 }
 
 #[derive(Debug, Clone)]
-enum Source {
+pub(super) enum Source {
     /// The log is open for writing in this process.
     Local(Arc<Shared>),
     /// By the files alone.
@@ -54,24 +57,30 @@ impl LogReader {
     /// What can be read now.
     pub(super) fn view(&self) -> Result<View, ReadError> {
         match &self.source {
-            Source::Local(shared) => {
-                // In this order: all events up to the end are in the segments seen after it.
-                let end = shared.durable_end();
-                let segments = shared.segments();
-                let head = segments.first().map_or(0, |segment| segment.base());
-                Ok(View { segments, head, end, mode: shared.options.reads })
-            }
+            Source::Local(shared) => Ok(shared.view()),
             Source::Remote(remote) => remote.view(),
         }
     }
 
-    fn failing_view(&self) -> (View, Option<ReadError>) {
+    fn finder(&self) -> &Arc<Finder> {
+        match &self.source {
+            Source::Local(shared) => &shared.finder,
+            Source::Remote(remote) => &remote.finder,
+        }
+    }
+
+    /// The newest batches, shared by all who follow through this handle.
+    pub(super) fn newest(&self) -> &Mutex<Tail> {
+        match &self.source {
+            Source::Local(shared) => &shared.newest,
+            Source::Remote(remote) => &remote.newest,
+        }
+    }
+
+    pub(super) fn failing_view(&self) -> (View, Option<ReadError>) {
         match self.view() {
             Ok(view) => (view, None),
-            Err(error) => {
-                let mode = ReadMode::default();
-                (View { segments: Arc::default(), head: 0, end: 0, mode }, Some(error))
-            }
+            Err(error) => (View::empty(self.finder()), Some(error)),
         }
     }
 
@@ -79,7 +88,7 @@ impl LogReader {
     /// unless [`Read::system`] asks for them.
     pub fn read(&self, range: impl RangeBounds<Offset>) -> Read {
         let (view, error) = self.failing_view();
-        Read::new(view, &range).failing(error)
+        Read::new(self, view, &range).failing(error)
     }
 
     /// The batches of a range of offsets in order, up to the durable end of now: the fastest way through a
@@ -94,7 +103,14 @@ impl LogReader {
     /// # Errors
     /// See [`ReadError`]; an offset before [`head`](LogReader::head) was trimmed.
     pub fn get(&self, offset: Offset) -> Result<Option<Event>, ReadError> {
-        self.read(offset..offset.plus(1)).system(true).next().transpose()
+        let view = self.view()?;
+        if offset.raw() >= view.end {
+            return Ok(None);
+        }
+        if offset.raw() < view.head {
+            return Err(ReadError::Trimmed { head: Offset::from_raw(view.head) });
+        }
+        view.finder.event(&view, offset.raw())
     }
 
     /// Identity of the log.
@@ -137,6 +153,22 @@ impl LogReader {
         match &self.source {
             Source::Local(shared) => Ok(Offset::from_raw(shared.plan().next)),
             Source::Remote(remote) => remote.tail(),
+        }
+    }
+
+    /// The world it reads in.
+    pub(super) fn env(&self) -> &Env {
+        match &self.source {
+            Source::Local(shared) => &shared.env,
+            Source::Remote(remote) => &remote.env,
+        }
+    }
+
+    /// The log itself, where this process writes it.
+    pub(super) fn writer(&self) -> Option<&Arc<Shared>> {
+        match &self.source {
+            Source::Local(shared) => Some(shared),
+            Source::Remote(_) => None,
         }
     }
 

@@ -18,6 +18,7 @@ pub struct Appended {
     pub(super) first: u64,
     pub(super) recorded_us: i64,
     pub(super) versions: Versions,
+    pub(super) resent: bool,
 }
 
 /// The versions of an append's events. Most appends have one.
@@ -25,6 +26,8 @@ pub struct Appended {
 pub(super) enum Versions {
     One(u64),
     Many(Vec<u64>),
+    /// Of so many events that were trimmed since.
+    Trimmed(u32),
 }
 
 impl Versions {
@@ -32,6 +35,14 @@ impl Versions {
         match self {
             Versions::One(version) => std::slice::from_ref(version),
             Versions::Many(versions) => versions,
+            Versions::Trimmed(_) => &[],
+        }
+    }
+
+    fn len(&self) -> u64 {
+        match self {
+            Versions::Trimmed(events) => u64::from(*events),
+            there => there.as_slice().len() as u64,
         }
     }
 }
@@ -44,15 +55,22 @@ impl Appended {
 
     /// The offset after the last event.
     pub fn next(&self) -> Offset {
-        Offset::from_raw(self.first + self.versions.as_slice().len() as u64)
+        Offset::from_raw(self.first + self.versions.len())
     }
 
-    /// The version of each event in its stream, in order.
+    /// The version of each event in its stream, in order. None where a producer sent an append again whose
+    /// events were trimmed since.
     pub fn versions(&self) -> impl Iterator<Item = Version> + '_ {
         self.versions.as_slice().iter().map(|version| Version::from_raw(*version))
     }
 
-    /// When the log took them.
+    /// Whether a producer had sent the same append before, so that nothing was stored now: these are the places
+    /// of the original.
+    pub fn is_resend(&self) -> bool {
+        self.resent
+    }
+
+    /// When the log took them; 1970 where they were trimmed since.
     pub fn recorded(&self) -> Timestamp {
         Timestamp::from_micros(self.recorded_us)
     }
@@ -141,14 +159,17 @@ impl Drop for Receipt {
 /// Who is to be woken.
 #[derive(Debug)]
 pub(super) enum Waiter {
+    /// A thread that does the sync itself when nobody does.
     Thread(Thread),
     Task(Waker),
+    /// A thread that waits for events of others, and causes no sync.
+    Watcher(Thread),
 }
 
 impl Waiter {
     pub fn wake(self) {
         match self {
-            Waiter::Thread(thread) => thread.unpark(),
+            Waiter::Thread(thread) | Waiter::Watcher(thread) => thread.unpark(),
             Waiter::Task(waker) => waker.wake(),
         }
     }
@@ -193,15 +214,15 @@ impl Waiters {
         let done = std::mem::replace(&mut self.waiting, rest);
         let leader = self.waiting.values().find_map(|waiter| match waiter {
             Waiter::Thread(thread) => Some(thread.clone()),
-            Waiter::Task(_) => None,
+            Waiter::Task(_) | Waiter::Watcher(_) => None,
         });
-        Wake { only_tasks_left: leader.is_none() && !self.waiting.is_empty(), leader, done }
+        Wake { only_tasks_left: leader.is_none() && self.has_tasks(), leader, done }
     }
 
     /// Lets all threads look for themselves.
     pub fn unpark_threads(&self) {
         for waiter in self.waiting.values() {
-            if let Waiter::Thread(thread) = waiter {
+            if let Waiter::Thread(thread) | Waiter::Watcher(thread) = waiter {
                 thread.unpark();
             }
         }

@@ -7,14 +7,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use super::bell::Bell;
 use super::error::{IoFailure, OpenError, ReadError};
 use super::files::{Before, Listing, check_chain, damaged, lock_record, open_failed, open_segment};
+use super::finder::Finder;
 use super::layout;
 use super::lock::LockRecord;
-use super::read::View;
 use super::shared::lock;
 use super::stat::Writer;
-use crate::disk::{DiskFile, Env, Mode};
+use super::tail::Tail;
+use super::walk::View;
+use crate::disk::{DiskFile, Env, FileWatch, Mode};
 use crate::segment::{Evidence, ReadMode, Segment, Verdict, read_trailer, recover};
 use crate::{LogId, Offset};
 
@@ -23,8 +26,16 @@ pub(super) struct Remote {
     pub dir: PathBuf,
     pub env: Env,
     pub id: LogId,
+    pub finder: Arc<Finder>,
     mode: ReadMode,
     known: Mutex<Known>,
+    /// For those who wait for the writer ..
+    pub bell: Bell,
+    /// .. and the newest batches, for those who follow.
+    pub newest: Mutex<Tail>,
+    /// Reads for the streams of the async world.
+    #[cfg(feature = "tokio")]
+    pub desk: Arc<super::asynchronous::Desk>,
 }
 
 #[derive(Debug, Default)]
@@ -48,7 +59,19 @@ impl Remote {
         known.list(dir, &env)?;
         let Some(last) = known.segments.last() else { return Err(OpenError::NotFound { path: dir.to_path_buf() }) };
         let id = last.header.log_id;
-        Ok(Remote { dir: dir.to_path_buf(), env, id, mode, known: Mutex::new(known) })
+        let finder = Arc::new(Finder::new(dir, Arc::clone(&env.disk), id));
+        Ok(Remote {
+            dir: dir.to_path_buf(),
+            env,
+            id,
+            finder,
+            mode,
+            known: Mutex::new(known),
+            bell: Bell::default(),
+            newest: Mutex::default(),
+            #[cfg(feature = "tokio")]
+            desk: Arc::default(),
+        })
     }
 
     /// What can be read now.
@@ -70,7 +93,12 @@ impl Remote {
         known.end = known.end.max(end);
         let segments = Arc::clone(&known.segments);
         let head = segments.first().map_or(0, |segment| segment.base());
-        Ok(View { segments, head, end: known.end, mode: self.mode })
+        Ok(View { segments, head, end: known.end, mode: self.mode, finder: Arc::clone(&self.finder) })
+    }
+
+    /// Watches for what the writer says of itself.
+    pub fn watch(&self) -> std::io::Result<Arc<dyn FileWatch>> {
+        self.env.disk.watch(&self.dir.join(layout::LOCK))
     }
 
     /// Whether a record was written since the machine was started.
@@ -164,7 +192,7 @@ impl Known {
         {
             return Ok(end);
         }
-        let failed = |error| super::read::read_error(last, error, base);
+        let failed = |error| super::walk::read_error(last, error, base);
         let file = last.file().map_err(|error| failed(error.into()))?;
         let older = older.filter(|record| record.segment == base);
         let evidence = Evidence {

@@ -7,9 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use super::background::Signal;
 use super::commit::Io;
 use super::error::{AppendError, IoFailure};
+use super::finder::Finder;
 use super::options::Options;
 use super::plan::Plan;
 use super::receipt::Waiters;
+use super::tail::Tail;
+use super::walk::View;
 use crate::LogId;
 use crate::disk::{DiskFile, Env};
 use crate::segment::Segment;
@@ -23,6 +26,8 @@ pub(super) struct Shared {
     pub env: Env,
     pub options: Options,
     pub id: LogId,
+    /// What readers find things by.
+    pub finder: Arc<Finder>,
     /// All segments in order, the active one last. Replaced as a whole when the log rolls.
     segments: RwLock<Arc<Vec<Arc<Segment>>>>,
     /// Offset after the last event that the operating system has.
@@ -40,13 +45,24 @@ pub(super) struct Shared {
     waiters: Mutex<Waiters>,
     /// Segments that take no more batches and have no footer yet, oldest first.
     pub to_seal: Mutex<Vec<ToSeal>>,
+    /// So many segments were there when no merged index was due.
+    pub indexed: AtomicU64,
     /// Held by whoever seals, so that a segment is sealed once.
     pub sealing: Mutex<()>,
     pub fill: Mutex<super::fill::Fill>,
+    pub cursors: Mutex<super::consumer::UnsyncedCursors>,
     pub sync_signal: Signal,
     pub work_signal: Signal,
+    pub index_signal: Signal,
     /// The sync thread sleeps until it is told of an append.
     pub idle: AtomicBool,
+    /// All that there will ever be is durable, or the log has failed.
+    closed: AtomicBool,
+    /// The newest batches, for those who follow.
+    pub newest: Mutex<Tail>,
+    /// Reads for the streams of the async world.
+    #[cfg(feature = "tokio")]
+    pub desk: Arc<super::asynchronous::Desk>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -80,8 +96,10 @@ impl Shared {
         io: Io,
         fill: super::fill::Fill,
     ) -> Self {
+        let finder = Arc::new(Finder::new(&dir, Arc::clone(&options.env.disk), id));
         Shared {
             dir,
+            finder,
             env: options.env.clone(),
             options,
             id,
@@ -95,11 +113,18 @@ impl Shared {
             syncing: Mutex::default(),
             waiters: Mutex::default(),
             to_seal: Mutex::default(),
+            indexed: AtomicU64::new(0),
             sealing: Mutex::default(),
             fill: Mutex::new(fill),
+            cursors: Mutex::default(),
             sync_signal: Signal::default(),
             work_signal: Signal::default(),
+            index_signal: Signal::default(),
             idle: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            newest: Mutex::default(),
+            #[cfg(feature = "tokio")]
+            desk: Arc::default(),
         }
     }
 
@@ -141,6 +166,15 @@ impl Shared {
 
     pub fn segments(&self) -> Arc<Vec<Arc<Segment>>> {
         Arc::clone(&self.segments.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What can be read now.
+    pub fn view(&self) -> View {
+        // In this order: all events up to the end are in the segments seen after it.
+        let end = self.durable_end();
+        let segments = self.segments();
+        let head = segments.first().map_or(0, |segment| segment.base());
+        View { segments, head, end, mode: self.options.reads, finder: Arc::clone(&self.finder) }
     }
 
     /// Adds a segment behind the others.
@@ -222,6 +256,18 @@ impl Shared {
             tracing::warn!(file = %io.segment.path.display(), %error, "not unlocked");
         }
         io.lock_file = None;
+    }
+
+    /// Whether nothing will become durable any more.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Takes note of the end of the log; all who wait for more are told.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        let all = self.waiters().all();
+        all.into_values().for_each(super::receipt::Waiter::wake);
     }
 
     /// Tells the background that a task waits, which cannot sync for itself.

@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
 use super::error::ReadError;
-use super::read::{View, read_error};
 use super::reader::LogReader;
+use super::walk::{View, read_error};
 use crate::batch::BatchError;
 use crate::segment::{Contents, Footer, NameHash, ReadMode, ScanError, Segment, Trailer};
 use crate::{LogId, Offset, TailEpoch, Timestamp};

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::error::ReadError;
-use super::read::read_error;
+use super::walk::View;
 use crate::batch::{Batch, StreamRef};
-use crate::segment::{ByName, NameHash, ReadMode, Segment};
+use crate::segment::{ByName, NameHash};
 use crate::{LogId, Offset, Version};
 
 /// The last event of a stream.
@@ -125,24 +125,19 @@ impl Streams {
 pub(super) struct Older {
     /// Segments without a footer yet, oldest first.
     pub sealing: Vec<Arc<Streams>>,
-    /// All others among these, oldest first.
-    pub segments: Arc<Vec<Arc<Segment>>>,
-    pub mode: ReadMode,
+    /// All others are among these.
+    pub view: View,
 }
 
 impl Older {
-    /// The last event of a stream before the active segment. Costs a look into the filter of each segment
-    /// from the newest to the one that has it.
+    /// The last event of a stream before the active segment. Costs a look into each merged index, and into the
+    /// filter of each segment that has none, from the newest to the one that has it.
     pub fn last(&self, hash: NameHash) -> Result<Option<Last>, ReadError> {
         if let Some(last) = self.sealing.iter().rev().find_map(|streams| streams.last(hash)) {
             return Ok(Some(last));
         }
-        for segment in self.segments.iter().rev() {
-            let footer = segment.footer(self.mode).map_err(|error| read_error(segment, error, segment.base()))?;
-            if let Some(entry) = footer.and_then(|footer| footer.stream(hash)) {
-                return Ok(Some(Last { version: entry.last_version, offset: entry.last_offset }));
-            }
-        }
-        Ok(None)
+        // What is sealed by now stands before what is not: that is in the active map, or among those above.
+        let sealed = self.view.segments.partition_point(|segment| segment.trailer().is_some());
+        self.view.finder.last_between(&self.view, 0, sealed, hash)
     }
 }

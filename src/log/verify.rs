@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::consumer::Furthest;
 use super::error::{Damage, OpenError};
 use super::files::{
     Before, Ended, Listing, check_chain, damage, lock_record, open_failed, open_scan_failed, open_segment, take_lock,
@@ -12,10 +13,14 @@ use super::lock::{LOCK_BYTES, LockRecord};
 use super::torn;
 use crate::LogId;
 use crate::batch::BatchError;
+use crate::cursor::{
+    CURSOR_FILE_BYTES, CURSORS, Cursors, Found as FoundSlot, GATE, Slots, UNFINISHED, is_one_byte_off,
+};
 use crate::disk::{DiskFile, Env, Mode, read_full_at};
+use crate::index::{self, Broken, IndexFile, IndexName, NAME_UNFINISHED};
 use crate::segment::{
-    Bytesource, Contents, Evidence, PAGE_BYTES, Scan, ScanError, SegmentHeader, Verdict, next_good, read_trailer,
-    recover,
+    Bytesource, Contents, Evidence, PAGE_BYTES, ReadMode, Scan, ScanError, Segment, SegmentHeader, Verdict, next_good,
+    read_trailer, recover,
 };
 
 /// What [`verify`] found.
@@ -115,6 +120,8 @@ fn verify_beside(
     verifying.lock(len);
     verifying.listing(&listing)?;
     verifying.torn()?;
+    verifying.merged(&listing)?;
+    verifying.cursors()?;
     Ok(verifying.report)
 }
 
@@ -373,6 +380,10 @@ impl Verifying<'_> {
             }),
             durable_at: record.map_or(0, |record| record.durable_at.into()),
         };
+        let cursors = Furthest::of(&*self.env.disk, self.dir, header.log_id);
+        let cursors = cursors.map_err(|error| open_failed("reading the cursors of", self.dir, error))?;
+        let furthest = cursors.as_ref().map_or(0, |cursor| cursor.next);
+        let evidence = Evidence { durable_end: evidence.durable_end.max(furthest), ..evidence };
         let mut contents = Contents::new(header);
         let (mut batches, mut events) = (0, 0);
         let tail = recover(file, header, evidence, |batch| {
@@ -392,7 +403,10 @@ impl Verifying<'_> {
         self.report.events += events;
         self.read(len);
         match tail.verdict {
-            Verdict::Damaged { what, end } => self.damaged(path, tail.end_at, tail.end, end, what),
+            Verdict::Damaged { what, end } => {
+                let cursor = cursors.filter(|cursor| cursor.next > tail.end).map(|cursor| cursor.says());
+                self.damaged(path, tail.end_at, tail.end, end, format!("{what}{}", cursor.unwrap_or_default()));
+            }
             Verdict::Clean | Verdict::Torn { .. } if batches == 0 => {
                 self.damaged(path, tail.end_at, base, tail.end, "the carry batch is not whole");
             }
@@ -450,6 +464,154 @@ impl Verifying<'_> {
             self.damaged(path, contents.end_at(), contents.end(), end, "the segment ends before its events do");
         }
         Ok(())
+    }
+
+    /// Merged indexes, held against the indexes of their segments.
+    fn merged(&mut self, listing: &Listing) -> Result<(), OpenError> {
+        let folder = self.dir.join(layout::INDEX);
+        let entries = match self.env.disk.list(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(open_failed("listing", &folder, error)),
+        };
+        for entry in entries {
+            let path = folder.join(&entry.name);
+            if IndexName::read(&entry.name).is_some() && !entry.is_dir {
+                self.index(&path, entry.len, listing)?;
+            } else if !entry.name.ends_with(NAME_UNFINISHED) {
+                self.note(format!("{} is not a file of the log", path.display()));
+            } else if !self.live {
+                self.note(format!("{} is an unfinished index; the log makes it again", path.display()));
+            }
+        }
+        Ok(())
+    }
+
+    fn index(&mut self, path: &Path, len: u64, listing: &Listing) -> Result<(), OpenError> {
+        self.report.files += 1;
+        self.read(len);
+        let wrong = |broken: Broken| match broken {
+            Broken::Io(error) => Err(open_failed("reading", path, error)),
+            Broken::Damaged(at, what) => Ok((at, format!("{what}; no event is affected, the index can be removed"))),
+        };
+        let index = match IndexFile::open(&*self.env.disk, path, ReadMode::Map) {
+            Ok(index) => index,
+            // Another index took its place.
+            Err(Broken::Io(error)) if error.kind() == std::io::ErrorKind::NotFound && self.live => return Ok(()),
+            Err(broken) => {
+                let (at, what) = wrong(broken)?;
+                self.damaged(path, at, 0, 0, what);
+                return Ok(());
+            }
+        };
+        let (first, end) = index.range();
+        if self.live && listing.segments.last().is_none_or(|last| end > *last) {
+            // Of segments that were not there, or not sealed, at the start.
+            return Ok(());
+        }
+        let mut segments = Vec::new();
+        for base in listing.segments.iter().filter(|base| (first..end).contains(base)) {
+            segments.extend(self.sealed(*base)?);
+        }
+        if index.is_named(path) && index.is_of(index.log, &segments) && self.report.log_id == Some(index.log) {
+            match index::check(&index, &segments, ReadMode::Map) {
+                Ok(None) => {}
+                Ok(Some(broken)) => {
+                    let (at, what) = wrong(broken)?;
+                    self.damaged(path, at, first, first, what);
+                }
+                // Damaged indexes of segments were told of already.
+                Err(ScanError::Batch { .. }) => self.note(format!("{} could not be checked", path.display())),
+                Err(error) => return Err(open_scan_failed(path, error, first, end)),
+            }
+        } else {
+            self.note(format!("{} is an index of other segments than these; it is not used", path.display()));
+        }
+        Ok(())
+    }
+
+    /// A segment with its indexes; `None` when it has none, or cannot be read.
+    fn sealed(&self, base: u64) -> Result<Option<Arc<Segment>>, OpenError> {
+        let found = match open_segment(&*self.env.disk, self.dir, base, None, Mode::Read) {
+            Ok(found) => found,
+            Err(OpenError::Damaged(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let segment = Segment::new(Arc::clone(&self.env.disk), found.path, found.header.header);
+        let trailer = read_trailer(&*found.file, &segment.header);
+        let trailer = trailer.map_err(|error| open_failed("reading", &segment.path, error))?;
+        Ok(trailer.map(|trailer| {
+            segment.seal(trailer);
+            Arc::new(segment)
+        }))
+    }
+
+    /// The files of consumers. No event is affected by what is wrong with them.
+    fn cursors(&mut self) -> Result<(), OpenError> {
+        let cursors = Cursors::of(&*self.env.disk, self.dir);
+        let folder = self.dir.join(CURSORS);
+        let (paths, others) = cursors.list().map_err(|error| open_failed("listing", &folder, error))?;
+        for path in others {
+            let is_unfinished = path.extension().is_some_and(|ending| ending == UNFINISHED);
+            let what = if is_unfinished { "a cursor that was never begun" } else { "not a file of the log" };
+            self.note(format!("{} is {what}", path.display()));
+        }
+        let gate = folder.join(GATE);
+        match self.env.disk.open(&gate, Mode::Read).and_then(|file| file.len()) {
+            Ok(0) => {}
+            Ok(_) => self.damaged(&gate, 0, 0, 0, "it is not empty as it should be"),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(open_failed("reading", &gate, error)),
+        }
+        for path in paths {
+            match cursors.read(&path) {
+                Ok(slots) => self.cursor(&cursors, &path, &slots),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {} // removed since
+                Err(error) => return Err(open_failed("reading", &path, error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn cursor(&mut self, cursors: &Cursors<'_>, path: &Path, slots: &Slots) {
+        self.report.files += 1;
+        self.read(slots.len);
+        if slots.len != CURSOR_FILE_BYTES as u64 {
+            self.damaged(path, slots.len, 0, 0, "the file of a cursor has another length; no event is affected");
+        }
+        let Some((_, newest)) = slots.newest() else {
+            let what = "neither slot of the cursor is what was written; no event is affected";
+            return self.damaged(path, 0, 0, 0, what);
+        };
+        for (at, found) in slots.found.iter().enumerate() {
+            let at = (at * CURSOR_FILE_BYTES / 2) as u64;
+            match found {
+                FoundSlot::Good(_) => {}
+                FoundSlot::Zero if newest.sequence == 1 => {}
+                FoundSlot::Bad(bytes) if !is_one_byte_off(bytes) => {
+                    let path = path.display();
+                    self.note(format!("a commit of {path} was interrupted; the one before it counts"));
+                }
+                FoundSlot::Zero | FoundSlot::Bad(_) => {
+                    let what =
+                        "a slot of the cursor is not what was written, the other one is used; no event is affected";
+                    self.damaged(path, at, 0, 0, what);
+                }
+            }
+        }
+        match self.report.log_id {
+            Some(log) if log != newest.log => {
+                self.note(format!("{} is the cursor of another log, {}", path.display(), newest.log));
+            }
+            Some(log) if cursors.path(log, &newest.name) != path => {
+                let what = format!(
+                    "it holds the cursor of consumer {:?}, whose file this is not; no event is affected",
+                    newest.name
+                );
+                self.damaged(path, 0, 0, 0, what);
+            }
+            _ => {}
+        }
     }
 
     /// What was cut off earlier.

@@ -3,7 +3,7 @@
 //!
 //! | bytes    | field                | meaning (numbers are little-endian)                                    |
 //! |---------:|----------------------|------------------------------------------------------------------------|
-//! |        4 | stream_count         | at most [`CARRIED_STREAMS_MAX`], sorted by name                        |
+//! |        4 | stream_count         | at most [`CARRIED_STREAMS_MAX`] and one, sorted by name                |
 //! |        4 | producer_count       | at most [`CARRIED_PRODUCERS_MAX`], sorted by name                      |
 //! |          | for each stream      | name_len varint, name, offset u64, version u64, type_len varint, type, |
 //! |          |                      | content_len varint, content                                            |
@@ -16,7 +16,8 @@ use bytes::Bytes;
 
 use crate::batch::{BatchError, Input, VERSION_MAX, put_varint};
 use crate::limits::{
-    CARRIED_APPENDS_MAX, CARRIED_PRODUCERS_MAX, CARRIED_STREAMS_MAX, NAME_BYTES_MAX, SOURCE_POSITION_BYTES_MAX,
+    CARRIED_APPENDS_MAX, CARRIED_PRODUCERS_BYTES_MAX, CARRIED_PRODUCERS_MAX, CARRIED_STREAMS_MAX, NAME_BYTES_MAX,
+    SOURCE_POSITION_BYTES_MAX,
 };
 
 /// The last record of one of the log's own streams.
@@ -37,6 +38,13 @@ pub(crate) struct CarriedAppend {
     pub digest: u128,
 }
 
+impl CarriedAppend {
+    /// The offset after its last event.
+    pub fn next(&self) -> u64 {
+        self.first + u64::from(self.count)
+    }
+}
+
 /// A producer's epoch and its last appends, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CarriedProducer {
@@ -51,7 +59,55 @@ pub(crate) struct Carry {
     pub producers: BTreeMap<Box<str>, CarriedProducer>,
 }
 
+impl CarriedProducer {
+    /// Where its last append ends: it rests on nothing later.
+    pub fn next(&self) -> u64 {
+        self.appends.last().map_or(0, CarriedAppend::next)
+    }
+
+    /// Bytes that a producer of this name takes at most.
+    pub fn len_max(name: &str) -> usize {
+        name.len() + 2 + 8 + CARRIED_APPENDS_MAX * 36
+    }
+}
+
 impl Carry {
+    /// Takes note of a producer's append. A new epoch forgets those of the one before.
+    pub fn producer_appended(&mut self, name: &str, epoch: u32, append: CarriedAppend) {
+        if !self.producers.contains_key(name) {
+            self.producers.insert(name.into(), CarriedProducer { epoch, appends: Vec::new() });
+        }
+        let Some(producer) = self.producers.get_mut(name) else { return };
+        if producer.epoch != epoch {
+            *producer = CarriedProducer { epoch, appends: Vec::new() };
+        }
+        if producer.appends.len() >= CARRIED_APPENDS_MAX {
+            producer.appends.remove(0);
+        }
+        producer.appends.push(append);
+    }
+
+    /// The producers that have to go so that one of this name has room: those that appended longest ago.
+    pub fn in_the_way_of(&self, name: &str) -> Vec<Box<str>> {
+        if self.producers.contains_key(name) {
+            return Vec::new();
+        }
+        let mut count = self.producers.len() + 1;
+        let mut bytes = CarriedProducer::len_max(name);
+        bytes += self.producers.keys().map(|name| CarriedProducer::len_max(name)).sum::<usize>();
+        let too_many = |count, bytes| count > CARRIED_PRODUCERS_MAX || bytes > CARRIED_PRODUCERS_BYTES_MAX;
+        let mut gone: Vec<(u64, &Box<str>)> = Vec::new();
+        while too_many(count, bytes) {
+            let stays = |next: u64| gone.last().is_none_or(|(last, _)| next > *last);
+            let others = self.producers.iter().map(|(name, producer)| (producer.next(), name));
+            let Some(oldest) = others.filter(|(next, _)| stays(*next)).min() else { break };
+            count -= 1;
+            bytes -= CarriedProducer::len_max(oldest.1);
+            gone.push(oldest);
+        }
+        gone.into_iter().map(|(_, name)| name.clone()).collect()
+    }
+
     /// The payload of a carry batch.
     pub fn encode(&self) -> Vec<u8> {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
@@ -91,7 +147,8 @@ impl Carry {
     fn parse(payload: &[u8]) -> Option<Carry> {
         let mut input = Input::new(payload);
         let (streams, producers) = (input.u32()? as usize, input.u32()? as usize);
-        if streams > CARRIED_STREAMS_MAX || producers > CARRIED_PRODUCERS_MAX {
+        // The one is the stream that says which producers are no longer remembered.
+        if streams > CARRIED_STREAMS_MAX + 1 || producers > CARRIED_PRODUCERS_MAX {
             return None;
         }
         let mut carry = Carry::default();

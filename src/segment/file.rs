@@ -6,12 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
+use super::block::{Block, Places};
+use super::footer::Place;
 use super::{Bytesource, Footer, PAGE_BYTES, Scan, ScanError, SegmentHeader, TRAILER_BYTES, Trailer};
-use crate::batch::{BatchError, Kind, checked_body};
+use crate::batch::{BatchError, Header, Kind, checked_body};
 use crate::disk::{Disk, DiskFile, Mode};
-
-/// Bytes between two remembered batches of the active segment, about.
-const PLACE_BYTES: u64 = 16 * 1024;
 
 /// Where the bytes of sealed segments come from when events are borrowed from them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,8 +40,8 @@ pub(crate) struct Segment {
 struct Active {
     /// Kept open for as long as it is written.
     file: Option<Arc<dyn DiskFile>>,
-    /// Offset and byte position of some of its batches, ascending.
-    places: Vec<(u64, u64)>,
+    /// Some of its batches, as far as it was written or read here.
+    places: Places,
 }
 
 impl Segment {
@@ -73,12 +72,48 @@ impl Segment {
         self.active().file = Some(file);
     }
 
-    /// Takes note of a batch that was written.
-    pub fn wrote(&self, base: u64, at: u64) {
+    /// Takes note of a batch that was written, or read, behind those noted before. One that was noted is
+    /// passed over, and so is one that a walk leapt to: what lies between was not seen.
+    pub fn note(&self, header: &Header, at: u64) {
         let mut active = self.active();
-        if active.places.last().is_none_or(|(_, last)| at >= last + PLACE_BYTES) {
-            active.places.push((base, at));
+        if header.base_offset <= active.places.end().max(self.base()) {
+            active.places.note(header, at);
         }
+    }
+
+    /// Takes note of all batches up to an offset, where its footer does not say what is in them. Reads those
+    /// that nobody in this process has written or read yet.
+    pub fn note_to(&self, end: u64, mode: ReadMode) -> Result<(), ScanError> {
+        if self.trailer().is_some() || self.active().places.end() >= end {
+            return Ok(());
+        }
+        let from = self.active().places.end().max(self.base());
+        let mut scan = self.scan_from(from, mode)?;
+        while scan.next_offset().is_none_or(|next| next < end) {
+            let Some(batch) = scan.next()? else { break };
+            self.note(&batch.header, batch.at);
+        }
+        Ok(())
+    }
+
+    /// The block that holds an offset. Of the active segment the last one known has no end.
+    pub fn block_of(&self, offset: u64, mode: ReadMode) -> Result<Block, ScanError> {
+        self.block_before(|place| place.base <= offset, mode)
+    }
+
+    /// The last block whose first event was recorded before a moment, or the first block.
+    pub fn block_recorded_before(&self, recorded_us: i64, mode: ReadMode) -> Result<Block, ScanError> {
+        self.block_before(|place| place.recorded_us < recorded_us, mode)
+    }
+
+    fn block_before(&self, is_before: impl Fn(&Place) -> bool, mode: ReadMode) -> Result<Block, ScanError> {
+        let Some(footer) = self.footer(mode)? else {
+            return Ok(self.active().places.block(self.base(), is_before));
+        };
+        let Some(trailer) = self.trailer() else { return Ok(Block::whole(self.base())) };
+        let (place, next) = footer.places_around(is_before);
+        let end = next.map_or((trailer.end, trailer.footer_at.into()), |next| (next.base, next.at));
+        Ok(Block::between(self.base(), place, Some(end), trailer.lost_events > 0))
     }
 
     /// Takes note that its file has its trailer and will never change again.
@@ -137,25 +172,34 @@ impl Segment {
     /// A walk that starts at a batch at or before the one that holds an offset.
     pub fn scan_from(&self, offset: u64, mode: ReadMode) -> Result<Scan, ScanError> {
         // Reading from the front needs no index: a scan of the whole log then keeps none in memory.
-        let footer = if offset <= self.base() { None } else { self.footer(mode)? };
-        let place = match footer {
-            Some(footer) => footer.place_of(offset).map(|place| (place.base, place.at)),
-            None if self.trailer().is_some() => None,
-            None => self.place_of(offset),
-        };
-        let (base, at) = place.unwrap_or((self.base(), PAGE_BYTES as u64));
+        let block = if offset <= self.base() { Block::whole(self.base()) } else { self.block_of(offset, mode)? };
+        self.scan_block(&block, None, mode)
+    }
+
+    /// A walk that starts at the batch at a byte position; `expected` is the offset it has to start with.
+    pub fn scan_at(&self, at: u64, expected: Option<u64>, mode: ReadMode) -> Result<Scan, ScanError> {
+        self.scan_between(at, expected, None, mode)
+    }
+
+    /// A walk that starts with a block and goes on behind it, up to a byte position or to the end.
+    pub fn scan_block(&self, block: &Block, end_at: Option<u64>, mode: ReadMode) -> Result<Scan, ScanError> {
+        self.scan_between(block.at, Some(block.base), end_at, mode)
+    }
+
+    fn scan_between(
+        &self,
+        at: u64,
+        expected: Option<u64>,
+        end_at: Option<u64>,
+        mode: ReadMode,
+    ) -> Result<Scan, ScanError> {
         let source = self.source(mode)?;
         let file_len = match &source {
             Bytesource::Map(map) => map.len() as u64,
             Bytesource::File(file) => file.len()?,
         };
-        Ok(Scan::new(source, self.header, at, self.batches_end(file_len), Some(base)))
-    }
-
-    fn place_of(&self, offset: u64) -> Option<(u64, u64)> {
-        let active = self.active();
-        let behind = active.places.partition_point(|(base, _)| *base <= offset);
-        active.places.get(behind.checked_sub(1)?).copied()
+        let end_at = end_at.unwrap_or_else(|| self.batches_end(file_len));
+        Ok(Scan::new(source, self.header, at, end_at, expected))
     }
 }
 

@@ -34,7 +34,7 @@ use crate::batch::{Batch, BatchError, Header, Input, put_varint};
 use crate::limits::NAME_BYTES_MAX;
 
 /// Bytes of batches between two entries of the offset index, about.
-const PLACE_BYTES: u64 = 16 * 1024;
+pub(super) const PLACE_BYTES: u64 = 16 * 1024;
 /// Distinct types that a footer lists.
 const TYPES_MAX: usize = 4096;
 
@@ -74,7 +74,6 @@ pub(crate) struct TypeEntry<'f> {
 
 impl TypeEntry<'_> {
     /// Byte positions of the batches that hold it, ascending.
-    #[cfg_attr(not(feature = "cli"), allow(dead_code))] // shown by `annals dump`
     pub fn batches(&self) -> impl Iterator<Item = u64> + '_ {
         let mut input = Input::new(self.distances);
         let mut at64 = 0u64;
@@ -103,6 +102,30 @@ pub(crate) struct StreamEntry {
     pub last_offset: u64,
     pub system: bool,
     batches: u32,
+}
+
+/// Byte positions of batches in a segment, ascending, as they are stored: nothing is copied to look at one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Postings(Bytes);
+
+impl Postings {
+    /// Of byte positions / 64.
+    pub fn of(at64: &[u32]) -> Self {
+        Postings(at64.iter().flat_map(|at| at.to_le_bytes()).collect())
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len() / 4
+    }
+
+    pub fn get(&self, index: usize) -> Option<u64> {
+        let at64 = Input::new(self.0.get(index * 4..)?).u32()?;
+        Some(u64::from(at64) * 64)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        (0..self.len()).map_while(|index| self.get(index))
+    }
 }
 
 /// A stream while its segment goes by.
@@ -397,17 +420,17 @@ impl Footer {
         (0..self.places).map_while(|index| self.place(index))
     }
 
-    /// The last indexed batch that starts at or before an offset: a walk from there finds it.
-    pub fn place_of(&self, offset: u64) -> Option<Place> {
+    /// The last indexed batch of which something is true that is true of all before it, and the one behind it.
+    pub fn places_around(&self, is_before: impl Fn(&Place) -> bool) -> (Option<Place>, Option<Place>) {
         let (mut low, mut high) = (0, self.places);
         while low < high {
             let middle = low + (high - low) / 2;
             match self.place(middle) {
-                Some(place) if place.base <= offset => low = middle + 1,
+                Some(place) if is_before(&place) => low = middle + 1,
                 _ => high = middle,
             }
         }
-        self.place(low.checked_sub(1)?)
+        (low.checked_sub(1).and_then(|index| self.place(index)), self.place(low))
     }
 
     fn stream_at(&self, index: usize) -> Option<StreamEntry> {
@@ -445,16 +468,16 @@ impl Footer {
         None
     }
 
-    /// Byte positions of the batches that hold a stream, ascending.
-    #[cfg_attr(not(feature = "cli"), allow(dead_code))] // shown by `annals dump`
-    pub fn batches_of(&self, stream: &StreamEntry) -> Vec<u64> {
+    /// The batches that hold a stream.
+    pub fn batches_of(&self, stream: &StreamEntry) -> Postings {
         let place = stream.batches & !SYSTEM_BIT;
         if place & HEAP_BIT == 0 {
-            return vec![u64::from(place) * 64];
+            return Postings(Bytes::copy_from_slice(&place.to_le_bytes()));
         }
-        let mut input = self.input(self.postings_at() + (place & !HEAP_BIT) as usize * 4);
-        let count = input.u32().map_or(0, |count| (count as usize).min(self.postings));
-        (0..count).map_while(|_| input.u32()).map(|at64| u64::from(at64) * 64).collect()
+        let at = self.postings_at() + (place & !HEAP_BIT) as usize * 4;
+        let count = self.input(at).u32().map_or(0, |count| (count as usize).min(self.postings));
+        let (from, to) = (at + 4, at + 4 + count * 4);
+        Postings(if to <= self.filter_at() { self.payload.slice(from..to) } else { Bytes::new() })
     }
 
     /// Types of users' events; `None` when the segment has too many to list.
@@ -504,6 +527,10 @@ mod tests {
         Batch::decode(header, stored, Salt(1)).expect("it was just written")
     }
 
+    fn place_of(footer: &Footer, offset: u64) -> Option<u64> {
+        footer.places_around(|place| place.base <= offset).0.map(|place| place.at)
+    }
+
     fn footer() -> Footer {
         let mut builder = FooterBuilder::new(LOG, 100);
         builder.batch(4096, &batch(100, 4096, &[("a", 0), ("b", 5)]));
@@ -518,10 +545,11 @@ mod tests {
         let footer = footer();
         let a = footer.stream(NameHash::of(LOG, b"a")).expect("it is there");
         assert_eq!((a.last_version, a.last_offset, a.system), (1, 102, false));
-        assert_eq!(footer.batches_of(&a), [4096, 4480]);
+        assert_eq!(footer.batches_of(&a), Postings::of(&[4096 / 64, 4480 / 64]));
+        assert_eq!(footer.batches_of(&a).iter().collect::<Vec<_>>(), [4096, 4480]);
         let own = footer.stream(NameHash::of(LOG, b"$source/s")).expect("it is there");
         assert_eq!((own.last_version, own.system), (0, true));
-        assert_eq!(footer.batches_of(&own), [4480]);
+        assert_eq!(footer.batches_of(&own), Postings::of(&[4480 / 64]));
         assert_eq!(footer.stream(NameHash::of(LOG, b"nobody")), None);
         assert_eq!(footer.streams().count(), 4);
         let types = footer.types().expect("there is one");
@@ -532,13 +560,9 @@ mod tests {
     #[test]
     fn an_offset_is_found_from_the_indexed_batch_before_it() {
         let footer = footer();
-        assert_eq!(footer.place_of(99), None);
-        assert_eq!(
-            footer.place_of(103).map(|place| place.at),
-            Some(4096),
-            "the second batch is too near to be indexed"
-        );
-        assert_eq!(footer.place_of(104).map(|place| place.at), Some(40960));
+        assert_eq!(place_of(&footer, 99), None);
+        assert_eq!(place_of(&footer, 103), Some(4096), "the second batch is too near to be indexed");
+        assert_eq!(place_of(&footer, 104), Some(40960));
     }
 
     #[test]
@@ -563,7 +587,7 @@ mod tests {
         let payload = footer().payload;
         for cut in 0..payload.len() {
             if let Ok(footer) = Footer::decode(payload.slice(..cut), 100) {
-                let _ = (footer.types(), footer.place_of(103));
+                let _ = (footer.types(), place_of(&footer, 103));
             }
         }
         for at in 0..payload.len() {
@@ -571,7 +595,7 @@ mod tests {
             other[at] = 0xff;
             if let Ok(footer) = Footer::decode(Bytes::from(other), 100) {
                 footer.streams().for_each(|stream| drop(footer.batches_of(&stream)));
-                let _ = (footer.place_of(103), footer.stream(NameHash::of(LOG, b"a")));
+                let _ = (place_of(&footer, 103), footer.stream(NameHash::of(LOG, b"a")));
                 footer.types().into_iter().flatten().for_each(|one| assert!(one.batches().count() <= payload.len()));
             }
         }

@@ -5,6 +5,7 @@
 //! | page 4096 | carry batch | batches .. | footer | trailer |                      once it is sealed
 //! ```
 
+mod block;
 mod carry;
 mod file;
 mod footer;
@@ -17,11 +18,12 @@ mod trailer;
 
 pub use file::ReadMode;
 
-pub(crate) use carry::{CarriedRecord, Carry};
+pub(crate) use block::Block;
+pub(crate) use carry::{CarriedAppend, CarriedRecord, Carry};
 pub(crate) use file::{Segment, read_header, read_trailer};
 #[cfg(feature = "cli")]
 pub(crate) use footer::TypeEntry;
-pub(crate) use footer::{Footer, FooterBuilder};
+pub(crate) use footer::{Footer, FooterBuilder, Postings, StreamEntry};
 pub(crate) use header::{PAGE_BYTES, ReadHeader, SegmentHeader};
 pub(crate) use name_hash::{ByName, NameHash};
 #[cfg(feature = "cli")]

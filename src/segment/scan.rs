@@ -11,6 +11,8 @@ use crate::disk::{DiskFile, read_full_at};
 
 /// Bytes asked of the file at once. Large enough that the copy and not the call is what costs.
 const READ_BYTES: usize = 256 * 1024;
+/// The same where single batches are looked at: a header with a small batch behind it.
+const LEAP_BYTES: usize = 4096;
 
 /// Where the bytes of a segment come from.
 #[derive(Debug, Clone)]
@@ -84,6 +86,8 @@ pub(crate) struct Scan {
     expected: Option<u64>,
     /// What the next batch has to say of the one before it.
     previous: Option<Previous>,
+    /// Bytes asked of the file at once.
+    read_bytes: usize,
 }
 
 impl Scan {
@@ -91,7 +95,36 @@ impl Scan {
     /// start with, when that is known.
     pub fn new(source: Bytesource, header: SegmentHeader, at: u64, to: u64, expected: Option<u64>) -> Self {
         let previous = (at == PAGE_BYTES as u64).then(Previous::default);
-        Scan { source, header, at, to, ahead: Bytes::new(), ahead_at: at, expected, previous }
+        let ahead = Bytes::new();
+        Scan { source, header, at, to, ahead, ahead_at: at, expected, previous, read_bytes: READ_BYTES }
+    }
+
+    /// The same, with few bytes read ahead: for looking at single batches.
+    pub fn leaping(mut self) -> Self {
+        self.read_bytes = LEAP_BYTES;
+        self
+    }
+
+    /// Goes on at a later batch, which starts at byte `at`. What lies between is not looked at.
+    pub fn leap_to(&mut self, at: u64) {
+        self.read_bytes = if at == self.at { READ_BYTES } else { LEAP_BYTES };
+        if at != self.at {
+            (self.at, self.expected, self.previous) = (at, None, None);
+        }
+    }
+
+    /// The same, asking the file for so many bytes at once.
+    pub fn reading(self, bytes: Option<usize>) -> Self {
+        Scan { read_bytes: bytes.unwrap_or(READ_BYTES), ..self }
+    }
+
+    /// Goes on with what was written behind the batches of before. The new end follows from the file's length.
+    pub fn go_on(&mut self, end: impl FnOnce(u64) -> u64) -> Result<(), ScanError> {
+        if let Bytesource::File(file) = &self.source {
+            self.to = end(file.len()?);
+            (self.ahead, self.ahead_at) = (Bytes::new(), self.at);
+        }
+        Ok(())
     }
 
     /// The offset that the next batch starts with.
@@ -159,7 +192,7 @@ impl Scan {
     /// The bytes of the batch at hand: as many as asked for, or up to the end of the walk.
     fn bytes(&mut self, len: usize) -> io::Result<Bytes> {
         let len = usize::try_from(self.to - self.at).unwrap_or(usize::MAX).min(len);
-        let skip = usize::try_from(self.at - self.ahead_at).unwrap_or(usize::MAX);
+        let skip = usize::try_from(self.at.saturating_sub(self.ahead_at)).unwrap_or(usize::MAX);
         if let Some(end) = skip.checked_add(len)
             && end <= self.ahead.len()
         {
@@ -172,7 +205,7 @@ impl Scan {
             }
             Bytesource::File(file) => {
                 let left = usize::try_from(self.to - self.at).unwrap_or(usize::MAX);
-                let mut buffer = BytesMut::zeroed(len.max(READ_BYTES).min(left));
+                let mut buffer = BytesMut::zeroed(len.max(self.read_bytes).min(left));
                 let read = read_full_at(&**file, &mut buffer, self.at)?;
                 buffer.truncate(read);
                 self.ahead = buffer.freeze();

@@ -31,9 +31,9 @@ fn it_says_where_the_event_stands() {
     let dir = tempfile::tempdir().unwrap();
     let first = run_with(append(dir.path(), &["order-17", "--type", "Placed"]), b"x").exits(0);
     assert_eq!(first.stderr, "appended 1 event  offset 0  order-17@0  durable\n");
-    assert_eq!(first.stdout, "");
+    assert_eq!(first.text(), "");
     let second = run_with(append(dir.path(), &["order-17", "--type", "Paid", "--json"]), b"x").exits(0);
-    let answer: serde_json::Value = serde_json::from_str(&second.stdout).unwrap();
+    let answer: serde_json::Value = serde_json::from_str(second.text()).unwrap();
     assert_eq!((&answer["offset"], &answer["version"], &answer["stream"]), (&1.into(), &1.into(), &"order-17".into()));
     assert_eq!(second.stderr, "");
     let lines = run_with(append(dir.path(), &["order-17", "--type", "T", "--lines"]), b"a\nb\n").exits(0);

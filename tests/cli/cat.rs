@@ -6,7 +6,7 @@ use std::process::Stdio;
 use annals::{Append, Event, Expect, Log, LogReader, Timestamp};
 use proptest::prelude::*;
 
-use crate::reading::{Ran, TestLog, annals, flip};
+use crate::common::{Ran, TestLog, annals, flip};
 
 /// The `n` of the shop's events that came out.
 fn numbers(ran: &Ran) -> Vec<u64> {
@@ -112,6 +112,10 @@ fn positions_say_which_part_of_the_log() {
         (&["--since", "1h"], &all),
         (&["--since", "2001-01-01"], &all),
         (&["--from", "now"], &[]),
+        (&["--happened-from", "@1700000003s", "--happened-to", "@1700000006s"], &[3, 4, 5]),
+        (&["--happened-to", "@1700000002s"], &[0, 1]),
+        (&["--happened-from", "@1700000008s", "--from", "9"], &[9]),
+        (&["--happened-from", "2100-01-01"], &[]),
     ];
     for (args, expected) in cases {
         assert_eq!(shown(&log, args), *expected, "{args:?}");

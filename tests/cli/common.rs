@@ -1,12 +1,13 @@
-//! How the tests run the command, and look at what it left.
+//! How the tests run the command, logs to run it on, and how they look at what it left.
 
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use annals::{Event, LogReader, verify};
+use annals::{Event, Log, LogReader, NewEvent, Timestamp, verify};
+use tempfile::TempDir;
 
 /// The program under test: ANNALS_BIN, else what this build made.
 pub fn program() -> PathBuf {
@@ -20,7 +21,7 @@ pub fn annals<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
     for name in ["ANNALS_LOG", "ANNALS_TRACE", "NO_COLOR", "CLICOLOR_FORCE", "COLUMNS"] {
         command.env_remove(name);
     }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env("TZ", "UTC").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -28,11 +29,23 @@ pub fn annals<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
 #[derive(Debug)]
 pub struct Ran {
     pub code: Option<i32>,
-    pub stdout: String,
+    pub stdout: Vec<u8>,
     pub stderr: String,
 }
 
 impl Ran {
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.stdout).unwrap()
+    }
+
+    pub fn lines(&self) -> Vec<&str> {
+        self.text().lines().collect()
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(self.text()).unwrap()
+    }
+
     /// The run, which must have ended with this exit code.
     #[track_caller]
     pub fn exits(self, code: i32) -> Self {
@@ -46,6 +59,36 @@ impl Ran {
         assert!(self.stderr.contains(text), "{text:?} was not said: {self:#?}");
         self
     }
+
+    /// The run, which must have ended well.
+    #[track_caller]
+    pub fn done(self) -> Ran {
+        self.exits(0)
+    }
+
+    /// The run, which must have ended with an exit code and said so.
+    #[track_caller]
+    pub fn failed(self, code: i32, saying: &str) -> Ran {
+        self.exits(code).says(saying)
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Ran {
+        Ran { code: output.status.code(), stdout: output.stdout, stderr: String::from_utf8(output.stderr).unwrap() }
+    }
+}
+
+/// A verb with a log and more arguments.
+pub fn over(log: &Path, verb: &str, rest: &[&str]) -> Command {
+    let mut command = annals([verb]);
+    command.arg(log).args(rest);
+    command
+}
+
+/// Runs a verb with a log and more arguments.
+pub fn ask(verb: &str, log: &Path, args: &[&str]) -> Ran {
+    run(over(log, verb, args))
 }
 
 /// Runs a command to its end.
@@ -66,12 +109,7 @@ pub fn run_with(mut command: Command, stdin: &[u8]) -> Ran {
 }
 
 fn ended(child: Child) -> Ran {
-    let output = child.wait_with_output().unwrap();
-    Ran {
-        code: output.status.code(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    child.wait_with_output().unwrap().into()
 }
 
 /// A process that is killed when the test ends, however it does.
@@ -131,4 +169,65 @@ pub fn data(log: &Path) -> Vec<String> {
 pub fn assert_sound(log: &Path) {
     let report = verify(log, &mut |_, _| {}).unwrap();
     assert!(report.is_sound(), "{report:#?}");
+}
+
+/// A log in a directory of its own.
+pub struct TestLog {
+    pub dir: TempDir,
+}
+
+impl TestLog {
+    pub fn empty() -> TestLog {
+        TestLog::of([])
+    }
+
+    /// A log of these events, closed. Each is an append of its own, and durable before the next.
+    pub fn of<'e>(events: impl IntoIterator<Item = NewEvent<'e>>) -> TestLog {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path()).unwrap();
+        for event in events {
+            log.append(event).unwrap().wait().unwrap();
+        }
+        log.close().unwrap();
+        TestLog { dir }
+    }
+
+    /// A shop: ten events, `n` from 0 to 9, of the streams `order-0` to `order-2`, and of two types.
+    pub fn shop() -> TestLog {
+        TestLog::of((0..10u32).map(|n| {
+            let event_type = if n < 3 { "Placed" } else { "Paid" };
+            let time = Timestamp::from_micros(1_700_000_000_000_000 + i64::from(n) * 1_000_000);
+            Event::new(format!("order-{}", n % 3), event_type).data(format!("{{\"n\":{n}}}").into_bytes()).time(time)
+        }))
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn run(&self, verb: &str, args: &[&str]) -> Ran {
+        ask(verb, self.path(), args)
+    }
+
+    /// Its user events.
+    pub fn events(&self) -> Vec<Event> {
+        events(self.path())
+    }
+
+    /// Its segments' files, in order.
+    pub fn segments(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.path()).unwrap().map(|entry| entry.unwrap().path());
+        let mut segments: Vec<_> = entries.filter(|path| path.extension().is_some_and(|end| end == "seg")).collect();
+        segments.sort();
+        segments
+    }
+}
+
+/// Flips a bit where some bytes stand in a file, which must be one place; returns the place.
+pub fn flip(file: &Path, bytes: &[u8]) -> usize {
+    let mut content = std::fs::read(file).unwrap();
+    let at = content.windows(bytes.len()).position(|window| window == bytes).unwrap();
+    content[at] ^= 1;
+    std::fs::write(file, content).unwrap();
+    at
 }

@@ -10,7 +10,7 @@ fn the_demo_runs_and_runs_again() {
     for shown in ["order-17", "order-"] {
         let ran = run(annals(["demo".as_ref(), log.as_os_str()])).exits(0);
         for said in [shown, "is refused", "nothing was written", "was killed", "yes: all", "sound: ", "append"] {
-            assert!(ran.stdout.contains(said), "{said:?} is missing in {}", ran.stdout);
+            assert!(ran.text().contains(said), "{said:?} is missing in {}", ran.text());
         }
         let now = events(&log).len();
         assert!(now >= before + 103 + 300, "{now} events, {before} before");
@@ -26,7 +26,7 @@ fn without_a_directory_it_makes_one() {
     command.env("TMPDIR", dir.path());
     let ran = run(command).exits(0);
     let made = std::fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
-    assert!(ran.stdout.contains(made.to_str().unwrap()), "{}", ran.stdout);
+    assert!(ran.text().contains(made.to_str().unwrap()), "{}", ran.text());
     assert!(!events(&made).is_empty());
 }
 

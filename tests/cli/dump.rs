@@ -5,14 +5,14 @@ use std::path::Path;
 use annals::{Append, Codec, Event, Expect, Log};
 use serde_json::Value;
 
-use crate::reading::{Ran, TestLog, flip, run};
+use crate::common::{Ran, TestLog, ask, flip};
 
 fn parts(ran: &Ran) -> Vec<Value> {
     ran.lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 fn dumped(file: &Path) -> Vec<Value> {
-    parts(&run("dump", file, &["--json"]).done())
+    parts(&ask("dump", file, &["--json"]).done())
 }
 
 fn of<'p>(parts: &'p [Value], part: &str) -> Vec<&'p Value> {
@@ -114,7 +114,7 @@ fn over_damage_it_goes_on_at_the_next_good_batch() {
     let file = &log.segments()[0];
     let whole = dumped(file);
     flip(file, b"<3>");
-    let ran = run("dump", file, &["--json"]);
+    let ran = ask("dump", file, &["--json"]);
     assert_eq!(ran.code, Some(1));
     let parts = parts(&ran);
     let damage = of(&parts, "damage");
@@ -124,7 +124,7 @@ fn over_damage_it_goes_on_at_the_next_good_batch() {
     assert_eq!(damage[0]["goes_on_at"], hit["byte"].as_u64().unwrap() + hit["bytes"].as_u64().unwrap());
     assert!(damage[0]["what"].as_str().unwrap().contains("checksum"), "{damage:?}");
     assert_eq!(parts.len(), whole.len(), "one batch gone, one damage shown");
-    let text = run("dump", file, &[]);
+    let text = ask("dump", file, &[]);
     assert_eq!(text.code, Some(1));
     assert!(text.text().contains(&format!("damage   byte {}..", hit["byte"])), "{}", text.text());
 }
@@ -134,18 +134,18 @@ fn damage_to_either_end_of_a_file_is_shown() {
     let log = sealed(Codec::None);
     let file = &log.segments()[0];
     flip(file, b"ANNALSE1");
-    let ran = run("dump", file, &["--json"]);
+    let ran = ask("dump", file, &["--json"]);
     assert_eq!((ran.code, of(&parts(&ran), "damage").len()), (Some(1), 1));
 
     let file = &log.segments()[1];
     let mut bytes = std::fs::read(file).unwrap();
     bytes[20] ^= 1;
     std::fs::write(file, &bytes).unwrap();
-    let ran = run("dump", file, &["--json"]);
+    let ran = ask("dump", file, &["--json"]);
     assert_eq!((ran.code, of(&parts(&ran), "damage").len()), (Some(1), 1));
     bytes[2048 + 20] ^= 1;
     std::fs::write(file, &bytes).unwrap();
-    run("dump", file, &[]).failed(5, "neither copy of the segment's header is whole");
+    ask("dump", file, &[]).failed(5, "neither copy of the segment's header is whole");
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn every_flipped_byte_is_met() {
         let mut flipped = whole.clone();
         flipped[at] ^= 1 << (at % 8);
         std::fs::write(file, flipped).unwrap();
-        let ran = run("dump", file, &["--json"]);
+        let ran = ask("dump", file, &["--json"]);
         assert_eq!((ran.code, of(&parts(&ran), "damage").len()), (Some(1), 1), "byte {at}: {}", ran.stderr);
     }
 }
@@ -185,7 +185,7 @@ fn a_torn_tail_is_shown_as_such() {
 #[test]
 fn text_says_the_same_for_people() {
     let log = TestLog::shop();
-    let ran = run("dump", &log.segments()[0], &[]).done();
+    let ran = ask("dump", &log.segments()[0], &[]).done();
     let lines = ran.lines();
     assert!(lines[0].starts_with("segment  byte 0..4096 of 262144  log "), "{lines:?}");
     assert!(lines[1].starts_with("batch    byte 4096.."), "{lines:?}");
@@ -201,9 +201,9 @@ fn text_says_the_same_for_people() {
 #[test]
 fn what_is_no_segment_is_refused() {
     let log = TestLog::shop();
-    run("dump", log.path(), &[]).failed(2, "is a directory");
-    run("dump", &log.path().join("none.seg"), &[]).failed(3, "there is no file");
+    ask("dump", log.path(), &[]).failed(2, "is a directory");
+    ask("dump", &log.path().join("none.seg"), &[]).failed(3, "there is no file");
     let other = log.path().join("other");
     std::fs::write(&other, "something else").unwrap();
-    run("dump", &other, &[]).failed(5, "is no segment of a log");
+    ask("dump", &other, &[]).failed(5, "is no segment of a log");
 }

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use annals::Event;
 use serde_json::Value;
 
-use crate::reading::{Ran, TestLog, annals, flip, run};
+use crate::common::{Ran, TestLog, annals, ask, flip};
 
 const READING: [&str; 4] = ["cat", "export", "stat", "verify"];
 
@@ -25,7 +25,7 @@ fn the_answer_no_is_1() {
     let log = TestLog::shop();
     flip(&log.segments()[0], b"{\"n\":4}");
     assert_eq!(log.run("verify", &[]).code, Some(1));
-    assert_eq!(run("dump", &log.segments()[0], &[]).code, Some(1));
+    assert_eq!(ask("dump", &log.segments()[0], &[]).code, Some(1));
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn wrong_arguments_are_2() {
     log.run("cat", &["-o", "xml"]).failed(2, "xml");
     log.run("frobnicate", &[]).failed(2, "frobnicate");
     Ran::from(annals(["cat"]).output().unwrap()).failed(2, "LOG");
-    Ran::from(annals([]).output().unwrap()).failed(2, "Usage");
+    Ran::from(annals::<&str>([]).output().unwrap()).failed(2, "Usage");
     for verb in READING {
         Ran::from(annals([verb, "http://localhost:1/"]).output().unwrap()).failed(2, "a LOG is a directory");
     }
@@ -47,17 +47,17 @@ fn wrong_arguments_are_2() {
 fn what_is_not_there_is_3() {
     let dir = tempfile::tempdir().unwrap();
     for verb in READING {
-        run(verb, &dir.path().join("none"), &[]).failed(3, "there is no log at");
+        ask(verb, &dir.path().join("none"), &[]).failed(3, "there is no log at");
     }
     for verb in READING.into_iter().filter(|verb| *verb != "verify") {
-        run(verb, dir.path(), &[]).failed(3, "there is no log at");
+        ask(verb, dir.path(), &[]).failed(3, "there is no log at");
     }
     // What a kill may leave of a log that was being made is no damage.
-    assert!(run("verify", dir.path(), &[]).done().stderr.contains("was not made completely"));
+    assert!(ask("verify", dir.path(), &[]).done().stderr.contains("was not made completely"));
     std::fs::write(dir.path().join("a file"), "of someone else").unwrap();
     for verb in READING {
-        run(verb, dir.path(), &[]).failed(3, "is not a log");
-        run(verb, &dir.path().join("a file"), &[]).failed(3, "is not a log");
+        ask(verb, dir.path(), &[]).failed(3, "is not a log");
+        ask(verb, &dir.path().join("a file"), &[]).failed(3, "is not a log");
     }
     TestLog::shop().run("get", &["10"]).failed(3, "no event at offset 10");
     assert!(!dir.path().join("none").exists(), "reading makes no log");
@@ -103,8 +103,8 @@ fn errors_are_objects_on_stderr_when_json_is_asked_for() {
     let log = TestLog::shop();
     let none = log.path().join("none");
     for (ran, code, exit) in [
-        (run("cat", &none, &["--json"]), "log_not_found", 3),
-        (run("stat", &none, &["--json"]), "log_not_found", 3),
+        (ask("cat", &none, &["--json"]), "log_not_found", 3),
+        (ask("stat", &none, &["--json"]), "log_not_found", 3),
         (log.run("get", &["99", "--json"]), "offset_not_found", 3),
         (log.run("cat", &["--json", "--from", "?"]), "usage", 2),
         (log.run("nothing", &["--json"]), "usage", 2),
@@ -144,7 +144,7 @@ fn a_full_disk_is_7_and_room_is_enough_to_go_on() {
         mount -o remount,size=8m "$2" && "$1" append "$2/log" s --type T < "$2/data" || exit 95
     "#;
     let mut unshare = std::process::Command::new("unshare");
-    unshare.args(["-m", "bash", "-c", script, "bash"]).arg(crate::reading::program()).arg(dir.path());
+    unshare.args(["-m", "bash", "-c", script, "bash"]).arg(crate::common::program()).arg(dir.path());
     match unshare.output() {
         Ok(output) if output.status.code() == Some(0) => {}
         Ok(output) if matches!(output.status.code(), Some(1 | 99)) => eprintln!("SKIPPED: no right to mount"),

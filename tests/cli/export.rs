@@ -2,7 +2,7 @@
 
 use annals::{Append, Event, Expect, Log, Timestamp};
 
-use crate::reading::TestLog;
+use crate::common::TestLog;
 
 #[test]
 fn every_user_event_is_a_line_in_order() {

@@ -2,7 +2,7 @@
 
 use annals::{Event, Log};
 
-use crate::reading::{Ran, TestLog, annals};
+use crate::common::{Ran, TestLog, annals};
 
 #[test]
 fn an_event_comes_in_every_format() {

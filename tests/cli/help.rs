@@ -1,6 +1,6 @@
 //! What `--help` says of each reading verb. `TRYCMD=overwrite` writes the files anew.
 
-use crate::reading::program;
+use crate::common::program;
 
 #[test]
 fn the_help_of_each_verb_is_as_written() {

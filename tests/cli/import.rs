@@ -306,7 +306,7 @@ fn the_answer_comes_as_json_when_asked_for() {
         command.arg("--json");
         let ran = run(command).exits(0);
         assert_eq!(ran.stderr, "");
-        serde_json::from_str::<serde_json::Value>(&ran.stdout).unwrap()
+        serde_json::from_str::<serde_json::Value>(ran.text()).unwrap()
     };
     let first = answer();
     assert_eq!((&first["events"], &first["lines"], &first["lines_before"]), (&3.into(), &3.into(), &0.into()));

@@ -2,17 +2,23 @@
 #![cfg(feature = "cli")]
 
 mod append;
+mod bench;
 mod cat;
 mod common;
+mod consumers;
 mod demo;
 mod dump;
 mod exit_codes;
 mod export;
 mod export_import;
+mod generated;
 mod get;
 mod help;
 mod import;
-mod reading;
 mod real_data;
+mod real_data_reading;
+mod same;
 mod stat;
+mod streams;
+mod tail;
 mod verify;

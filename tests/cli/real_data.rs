@@ -19,20 +19,20 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::common::{annals, run};
+use crate::common::{annals, over, run};
 
 /// One of the files, how it is imported, and what must come of it.
-struct Set {
+pub struct Set {
     name: &'static str,
     options: &'static [&'static str],
-    streams: u64,
-    types: u64,
+    pub streams: u64,
+    pub types: u64,
     /// An import is killed after so many milliseconds at most.
     kill_ms_max: f64,
     kills: u32,
 }
 
-const WIKIPEDIA: Set = Set {
+pub const WIKIPEDIA: Set = Set {
     name: "wikipedia-edits",
     options: &["--stream", "{channel}/{page}", "--type", "edited", "--time", "time"],
     streams: 35_278,
@@ -41,7 +41,7 @@ const WIKIPEDIA: Set = Set {
     kills: 5,
 };
 
-const RETAIL: Set = Set {
+pub const RETAIL: Set = Set {
     name: "online-retail",
     options: &["--stream", "customer-{CustomerID}", "--type", "sold", "--time", "InvoiceDate"],
     streams: 4_373,
@@ -60,7 +60,7 @@ const WEBHOOKS: Set = Set {
 };
 
 /// The files; says so when there are none.
-fn data(test: &str) -> Option<PathBuf> {
+pub fn data(test: &str) -> Option<PathBuf> {
     let dir = std::env::var_os("ANNALS_TEST_DATA").map(PathBuf::from);
     if dir.is_none() {
         // Not by `eprintln`, which would only be shown if the test failed.
@@ -77,7 +77,7 @@ impl Set {
             .unwrap()
     }
 
-    fn import(&self, data: &Path, log: &Path) -> Command {
+    pub fn import(&self, data: &Path, log: &Path) -> Command {
         let mut command = annals(["import"]);
         command.arg(log).arg(data.join(format!("{}.ndjson.zst", self.name))).args(self.options);
         command
@@ -97,18 +97,10 @@ impl Set {
         }
         assert!(cat.wait().unwrap().success());
         assert_eq!(hex(hash), answers["sha256_of_ndjson"]);
-        let stat = run(over(log, "stat", &["--json"])).exits(0).stdout;
-        let stat: Value = serde_json::from_str(&stat).unwrap();
+        let stat = run(over(log, "stat", &["--json"])).exits(0).json();
         assert_eq!(stat["events"], answers["events"]);
         assert_eq!((&stat["streams"], &stat["types"]), (&self.streams.into(), &self.types.into()));
     }
-}
-
-/// A verb with a log.
-fn over(log: &Path, verb: &str, rest: &[&str]) -> Command {
-    let mut command = annals([verb]);
-    command.arg(log).args(rest);
-    command
 }
 
 /// The log comes back through `export | import`.
@@ -119,27 +111,9 @@ fn assert_comes_back(log: &Path) {
     import.stdin(export.stdout.take().unwrap());
     run(import).exits(0);
     assert!(export.wait().unwrap().success());
-    let read = |log: &Path| LogReader::open(log).unwrap().read(..).map(Result::unwrap);
-    let (mut here, mut there) = (read(log), read(dir.path()));
-    loop {
-        match (here.next(), there.next()) {
-            (None, None) => break,
-            (Some(one), Some(other)) => assert!(is_equal(&one, &other), "{one:?} became {other:?}"),
-            (one, other) => panic!("{one:?} against {other:?}"),
-        }
-    }
-}
-
-fn is_equal(one: &Event, other: &Event) -> bool {
-    let names = |event: &Event| {
-        [Some(event.stream()), Some(event.event_type()), event.id(), event.source(), event.content_type()]
-            .map(|name| name.map(str::to_owned))
-    };
-    names(one) == names(other)
-        && one.version() == other.version()
-        && one.borrow().given_time() == other.borrow().given_time()
-        && one.headers().eq(other.headers())
-        && one.data() == other.data()
+    let mut same = annals(["same"]);
+    same.arg(log).arg(dir.path());
+    run(same).exits(0);
 }
 
 fn hex(hash: Sha256) -> String {

@@ -2,7 +2,7 @@
 
 use annals::{Append, Event, Expect, Log};
 
-use crate::reading::{Ran, TestLog, annals};
+use crate::common::{Ran, TestLog, annals};
 
 #[test]
 fn the_keys_that_scripts_depend_on_are_there() {

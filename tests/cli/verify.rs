@@ -2,7 +2,7 @@
 
 use annals::{Event, Log};
 
-use crate::reading::{TestLog, flip};
+use crate::common::{TestLog, flip};
 
 #[test]
 fn a_sound_log_is_said_to_be_sound() {

@@ -22,7 +22,23 @@ fn the_first_program_sees_the_events_of_its_first_run_in_the_second() {
 }
 
 #[test]
-fn of_two_who_want_the_last_lamp_one_gets_it() {
+fn two_clerks_sell_each_lamp_once() {
     let dir = tempfile::tempdir().unwrap();
-    assert_eq!(run("reserve", dir.path()), "ann has the lamp\nbob comes too late: no lamp is left\n");
+    assert_eq!(run("order_desk", dir.path()), "3 sold now, 0 left, 3 orders in all\n");
+    assert_eq!(run("order_desk", dir.path()), "0 sold now, 0 left, 3 orders in all\n");
+}
+
+#[test]
+fn an_audit_trail_shows_who_and_what_it_was_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let expected = "the last two changes:\n  version 3 by cleo: city=Ockham\n  version 2 by bob: name=Ada Lovelace\n\
+        behind version 1: city=London, name=Ada Byron\nbehind version 3: city=Ockham, name=Ada Lovelace\n";
+    assert_eq!(run("audit_trail", dir.path()), expected);
+    assert_eq!(run("audit_trail", dir.path()), expected);
+}
+
+#[test]
+fn a_second_process_is_followed_while_it_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(run("tail_beside", dir.path()), "0 picked\n1 packed\n2 shipped\n");
 }

@@ -1,6 +1,7 @@
 //! What the project says of itself is true: one file per kind of text.
 
 mod examples;
+mod generated;
 mod readme;
 
 use std::path::PathBuf;

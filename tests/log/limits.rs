@@ -1,8 +1,8 @@
 //! Every limit has an error of its own that says the limit and what to do; nothing is written then.
 
 use annals::limits::{
-    BATCH_BYTES_MAX, BATCH_NAMES_MAX, CARRIED_STREAMS_MAX, DATA_BYTES_MAX, EXTRAS_BYTES_MAX, HEADERS_MAX, ID_BYTES_MAX,
-    NAME_BYTES_MAX, SOURCE_POSITION_BYTES_MAX,
+    BATCH_BYTES_MAX, BATCH_NAMES_MAX, CARRIED_STREAMS_MAX, CONTENT_TYPE_BYTES_MAX, DATA_BYTES_MAX, EXTRAS_BYTES_MAX,
+    HEADERS_MAX, ID_BYTES_MAX, NAME_BYTES_MAX, SOURCE_POSITION_BYTES_MAX,
 };
 use annals::{Append, AppendError, Durability, Event, Expect, InvalidEvent, Log, NewEvent, Offset};
 
@@ -92,7 +92,7 @@ fn ids_headers_and_positions_have_their_limits() {
     taken(&log, value(EXTRAS_BYTES_MAX - 9));
     let error = refused(&log, value(EXTRAS_BYTES_MAX - 8), &["65536", "65537"]);
     assert!(matches!(error, AppendError::Invalid(InvalidEvent::HeadersTooLong { .. })));
-    refused(&log, event().content_type("v".repeat(EXTRAS_BYTES_MAX + 1)), &["65536"]);
+    refused(&log, event().content_type("v".repeat(CONTENT_TYPE_BYTES_MAX + 1)), &["1024", "1025"]);
 
     let position = |bytes: usize| Append::new().event(event()).source("i", vec![0; bytes], Expect::None);
     let error = refused(&log, position(SOURCE_POSITION_BYTES_MAX + 1), &["2048", "2049"]);

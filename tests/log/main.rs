@@ -2,18 +2,28 @@
 
 #![allow(clippy::unwrap_used)] // what helps a test is a test too
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod atomic;
+mod backward;
 mod codecs;
+mod consumers;
+mod cursor_file;
 mod disk_full;
 mod durability;
 mod expectations;
 mod faults;
+mod follow;
 mod golden;
 mod hooked;
+mod index;
 mod limits;
+mod producers;
 mod readers;
 mod receipts;
 mod regressions;
 mod round_trip;
+mod streams;
+mod times;
 mod torn_or_corrupt;
 mod world;

@@ -226,13 +226,13 @@ fn child_that_appends() {
 }
 
 /// A writer in another process.
-struct Writer {
+pub struct Writer {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
 }
 
 impl Writer {
-    fn start(dir: &Path) -> Writer {
+    pub fn start(dir: &Path) -> Writer {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "readers::child_that_appends", "--ignored", "--nocapture"])
             .env(CHILD, dir)
@@ -244,12 +244,12 @@ impl Writer {
         Writer { child, lines }
     }
 
-    fn next(&mut self) -> Option<u64> {
+    pub fn next(&mut self) -> Option<u64> {
         self.lines.next()?.unwrap().strip_prefix("next ")?.parse().ok()
     }
 
     /// Kills it; returns the offset after all that it was told to be kept.
-    fn kill(mut self) -> u64 {
+    pub fn kill(mut self) -> u64 {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         let mut last = 0;

@@ -116,6 +116,13 @@ impl World {
             .collect()
     }
 
+    /// The name of the one cursor file.
+    pub fn cursor_file(&self) -> PathBuf {
+        let files = self.mem.files().into_iter().map(|(path, _)| path);
+        let mut cursors = files.filter(|path| path.extension().is_some_and(|e| e == "cur"));
+        PathBuf::from(cursors.next().unwrap().file_name().unwrap())
+    }
+
     /// The bytes of a file.
     #[track_caller]
     pub fn bytes(&self, path: &Path) -> Vec<u8> {

@@ -192,7 +192,7 @@ impl Shared {
     fn log_step(&self) -> Result<bool, IoFailure> {
         if self.poisoned().is_some() {
             let all = self.waiters().all();
-            all.into_values().for_each(super::receipt::Waiter::wake);
+            all.for_each(super::receipt::Waiter::wake);
             return Ok(false);
         }
         let (due, large, quiet) = {
@@ -202,6 +202,11 @@ impl Shared {
             let large = plan.queued_bytes >= BATCH_BYTES_TARGET;
             (due || plan.unsynced_bytes >= OS_SYNC_BYTES, large, plan.is_quiet(now))
         };
+        let awaited = self.waiters().await_write();
+        if awaited {
+            self.write_queue()?;
+            self.wake_written();
+        }
         if due || self.waiters().has_tasks() {
             self.commit_all()?;
             return Ok(true);
@@ -215,7 +220,7 @@ impl Shared {
             self.commit_all()?;
             return Ok(true);
         }
-        Ok(false)
+        Ok(awaited)
     }
 
     /// Seals the oldest segment that waits for it. Returns whether there may be more to do. A failed call leaves it

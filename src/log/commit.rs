@@ -87,6 +87,13 @@ impl Shared {
             self.sync_signal.set();
         }
         wake.done.into_values().for_each(Waiter::wake);
+        self.wake_written();
+    }
+
+    /// Wakes the tasks whose events are with the operating system.
+    pub fn wake_written(&self) {
+        let written = self.waiters().written(self.written_end());
+        written.for_each(std::task::Waker::wake);
     }
 
     /// Makes durable all that was appended so far, for all who wait.

@@ -127,7 +127,11 @@ impl Future for Receipt {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let target = self.appended.next().raw();
         // Before looking, so that no wake-up falls between.
-        let id = self.shared.waiters().join(target, self.waiting, Waiter::Task(context.waker().clone()));
+        let waker = context.waker().clone();
+        let id = match self.durability {
+            Durability::Os => self.shared.waiters().join_written(target, self.waiting, waker),
+            Durability::Disk => self.shared.waiters().join(target, self.waiting, Waiter::Task(waker)),
+        };
         self.waiting = Some(id);
         let done = match self.durability {
             Durability::Os => self.shared.is_written(target),
@@ -180,6 +184,8 @@ impl Waiter {
 pub(super) struct Waiters {
     next_id: u64,
     waiting: BTreeMap<(u64, u64), Waiter>,
+    /// Tasks that wait for events to be with the operating system: for them nothing is synced.
+    written: BTreeMap<(u64, u64), Waker>,
 }
 
 /// Who is woken after a sync.
@@ -196,16 +202,39 @@ pub(super) struct Wake {
 impl Waiters {
     /// Waits for an offset, under the id of before or a new one.
     pub fn join(&mut self, target: u64, id: Option<u64>, waiter: Waiter) -> u64 {
-        let id = id.unwrap_or_else(|| {
-            self.next_id += 1;
-            self.next_id
-        });
+        let id = self.id(id);
         self.waiting.insert((target, id), waiter);
         id
     }
 
+    /// The same, for an offset that has to be written and no more.
+    pub fn join_written(&mut self, target: u64, id: Option<u64>, waker: Waker) -> u64 {
+        let id = self.id(id);
+        self.written.insert((target, id), waker);
+        id
+    }
+
+    fn id(&mut self, id: Option<u64>) -> u64 {
+        id.unwrap_or_else(|| {
+            self.next_id += 1;
+            self.next_id
+        })
+    }
+
     pub fn leave(&mut self, target: u64, id: u64) {
         self.waiting.remove(&(target, id));
+        self.written.remove(&(target, id));
+    }
+
+    /// Takes out the tasks that waited for offsets up to this one to be written.
+    pub fn written(&mut self, end: u64) -> impl Iterator<Item = Waker> + use<> {
+        let rest = self.written.split_off(&(end.saturating_add(1), 0));
+        std::mem::replace(&mut self.written, rest).into_values()
+    }
+
+    /// Whether tasks wait for a write.
+    pub fn await_write(&self) -> bool {
+        !self.written.is_empty()
     }
 
     /// Takes out those who waited for offsets up to this one.
@@ -229,8 +258,9 @@ impl Waiters {
     }
 
     /// Takes all out: nothing will become durable any more.
-    pub fn all(&mut self) -> BTreeMap<(u64, u64), Waiter> {
-        std::mem::take(&mut self.waiting)
+    pub fn all(&mut self) -> impl Iterator<Item = Waiter> + use<> {
+        let written = std::mem::take(&mut self.written).into_values().map(Waiter::Task);
+        std::mem::take(&mut self.waiting).into_values().chain(written)
     }
 
     /// Whether tasks wait, which cannot do a sync themselves.

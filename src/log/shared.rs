@@ -267,7 +267,7 @@ impl Shared {
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
         let all = self.waiters().all();
-        all.into_values().for_each(super::receipt::Waiter::wake);
+        all.for_each(super::receipt::Waiter::wake);
     }
 
     /// Tells the background that a task waits, which cannot sync for itself.

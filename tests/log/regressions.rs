@@ -319,3 +319,17 @@ fn a_writer_that_comes_while_a_log_is_verified_is_no_damage() {
         assert!(report.is_sound(), "{many} appends at read {nth}: {:?}", report.damage);
     }
 }
+
+/// Awaiting an append that asks for no sync made one.
+#[test]
+fn awaiting_an_append_at_os_syncs_nothing() {
+    let world = World::new(1);
+    let log = world.open();
+    let mut receipt = pin!(log.append(of(10)).unwrap());
+    let syncs = || world.disk.log().iter().filter(|(op, _)| *op == Op::Sync).count();
+    let before = syncs();
+    assert!(receipt.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    assert!(log.step().unwrap());
+    assert!(receipt.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
+    assert_eq!(syncs(), before);
+}

@@ -16,11 +16,11 @@ pub use filter::{Filter, Pattern};
 pub use position::{LogId, Offset, TailEpoch, Timestamp, Version};
 
 mod batch;
-mod cursor;
 mod disk;
-mod index;
-mod log;
 mod segment;
+mod index;
+mod cursor;
+mod log;
 
 pub use batch::{Batch, Codec, Events, EventsBackward};
 #[cfg(feature = "tokio")]

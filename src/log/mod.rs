@@ -2,43 +2,53 @@
 //!
 //! The files in the order of an append's journey, then of a reader's.
 
-mod active;
+mod error;
+mod layout;
+mod options;
+
+// An append: what is asked for, its place, its way to the disk.
 mod append;
+mod producer;
+mod streams;
+mod plan;
+mod receipt;
+mod commit;
+mod fill;
+mod background;
+mod shared;
+
+// A directory as it is found.
+pub(crate) mod lock;
+mod files;
+mod torn;
+mod open;
+mod verify;
+
+// Reading: a walk over batches, in both directions and by time.
+mod walk;
+mod backward;
+mod times;
+mod read;
+mod remote;
+mod reader;
+mod stat;
+
+// Finding: single events, streams, rare types.
+mod recent;
+mod active;
+mod finder;
+mod pick;
+mod stream;
+mod list;
+
+// Going on: from history to live, and where a consumer stopped.
+mod wait;
+mod bell;
+mod tail;
+mod follow;
+mod consumer;
 #[cfg(feature = "tokio")]
 mod asynchronous;
-mod background;
-mod backward;
-mod bell;
-mod commit;
-mod consumer;
-mod error;
-mod files;
-mod fill;
-mod finder;
-mod follow;
-mod layout;
-mod list;
-pub(crate) mod lock;
-mod open;
-mod options;
-mod pick;
-mod plan;
-mod producer;
-mod read;
-mod reader;
-mod receipt;
-mod recent;
-mod remote;
-mod shared;
-mod stat;
-mod stream;
-mod streams;
-mod tail;
-mod times;
-mod torn;
-mod verify;
-mod wait;
-mod walk;
 
 use std::ops::RangeBounds;
 use std::path::Path;

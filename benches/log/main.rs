@@ -46,7 +46,7 @@ fn main() {
         data: (0..DATA_BYTES).map(|n| b'a' + (n % 26) as u8).collect(),
     };
     println!("{}", machine::line(&bench.dir));
-    let all: [(&str, Run); 13] = [
+    let all: [(&str, Run); 14] = [
         ("append", Bench::append),
         ("durable", Bench::durable),
         ("writers", Bench::writers),
@@ -56,6 +56,7 @@ fn main() {
         ("producers", Bench::producers),
         ("consumers", Bench::consumers),
         ("random", Bench::random),
+        ("segments", Bench::segments),
         ("many", Bench::many),
         ("rare", Bench::rare),
         ("command", Bench::command),

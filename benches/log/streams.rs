@@ -55,6 +55,37 @@ impl Bench {
         }
     }
 
+    /// Opening a log of a thousand sealed segments, for writing and for reading.
+    pub fn segments(&self) {
+        const SEGMENTS: usize = 1000;
+        let dir = self.fresh("segments");
+        let options = || Log::options().segment_bytes_max(annals::limits::SEGMENT_BYTES_FIRST);
+        let log = options().open(&dir).unwrap();
+        loop {
+            let append = || Append::new().events((0..1000).map(|n| self.event(n))).durability(Durability::Os);
+            (0..200).for_each(|_| drop(log.append(append()).unwrap()));
+            let segments = std::fs::read_dir(&dir).unwrap().count();
+            if segments > SEGMENTS {
+                break;
+            }
+        }
+        log.close().unwrap();
+        for pass in ["first", "second"] {
+            let start = Instant::now();
+            let reader = LogReader::open(&dir).unwrap();
+            let end = reader.durable_end().unwrap();
+            let reading = start.elapsed().as_secs_f64() * 1000.0;
+            let start = Instant::now();
+            let log = options().open(&dir).unwrap();
+            let writing = start.elapsed().as_secs_f64() * 1000.0;
+            assert_eq!(log.durable_end(), end);
+            log.close().unwrap();
+            println!(
+                "  result  {SEGMENTS} sealed segments, {pass}: open for reading {reading:.1} ms, for writing {writing:.1} ms"
+            );
+        }
+    }
+
     /// Logs of many streams: opening, memory and look-ups, each in a process of its own.
     pub fn many(&self) {
         for streams in [1_000, 1_000_000, 10_000_000u64] {

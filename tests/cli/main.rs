@@ -16,6 +16,7 @@ mod get;
 mod help;
 mod import;
 mod real_data;
+mod real_data_delivery;
 mod real_data_reading;
 mod same;
 mod stat;

@@ -50,7 +50,7 @@ pub const RETAIL: Set = Set {
     kills: 20,
 };
 
-const WEBHOOKS: Set = Set {
+pub const WEBHOOKS: Set = Set {
     name: "github-webhooks",
     options: &["--stream", "repo-{/payload/repository/full_name}", "--type", "{event}"],
     streams: 15,
@@ -75,6 +75,14 @@ impl Set {
         let path = data.join(format!("{}.answers.json", self.name));
         serde_json::from_slice(&std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
             .unwrap()
+    }
+
+    /// The lines of the file, each without its LF.
+    pub fn lines(&self, data: &Path) -> Vec<Vec<u8>> {
+        let file = std::fs::File::open(data.join(format!("{}.ndjson.zst", self.name))).unwrap();
+        let plain = zstd::decode_all(file).unwrap();
+        let lines = plain.strip_suffix(b"\n").unwrap().split(|byte| *byte == b'\n');
+        lines.map(<[u8]>::to_vec).collect()
     }
 
     pub fn import(&self, data: &Path, log: &Path) -> Command {
@@ -344,16 +352,21 @@ fn github_webhooks_come_back_whole_and_give_the_known_answers() {
     }
 }
 
+/// Another seed for each run, unless ANNALS_TEST_SEED gives it.
+pub fn seed() -> u64 {
+    let seed = std::env::var("ANNALS_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(0));
+    // Shown when the test fails.
+    println!("ANNALS_TEST_SEED={seed}");
+    seed
+}
+
 /// Moments to kill at, from one seed (splitmix64).
 struct Moments(u64);
 
 impl Moments {
     fn new() -> Self {
-        let seed = std::env::var("ANNALS_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(0));
-        // Shown when the test fails.
-        println!("ANNALS_TEST_SEED={seed}");
-        Moments(seed)
+        Moments(seed())
     }
 
     /// From the first millisecond on; early ones as often as late ones, by their magnitude.

@@ -1,12 +1,14 @@
 //! Real events on their way: to a consumer that is killed, each at least once and in order; from producers that send
 //! again and again, each stored once.
 //!
-//! As in `real_data`, the files are in the directory ANNALS_TEST_DATA, and ANNALS_TEST_SEED repeats a run.
+//! As in `real_data`, the files are in the directory ANNALS_TEST_DATA, and ANNALS_TEST_SEED repeats what a run
+//! chose at random.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use annals::limits::CARRIED_APPENDS_MAX;
 use annals::testkit::{Random, SeededRandom};
@@ -20,13 +22,27 @@ const KILLS: u64 = 20;
 /// beyond them (64 KiB) is less than 250 lines of this set.
 const LIFE: u64 = 1_600;
 
-/// Whole lines that a consumer wrote out, SIGKILLed behind so many if it writes that many. What was on its way when it
-/// died counts: whoever reads the pipe has got it.
-fn lines_of(child: &mut Child, kill_behind: Option<u64>) -> Vec<Vec<u8>> {
+/// When a consumer is killed: so long after so many lines, so that it may be writing, moving its cursor, or waiting for
+/// a full pipe.
+struct Kill {
+    behind: u64,
+    after: Duration,
+}
+
+impl Kill {
+    fn at_random(random: &SeededRandom) -> Kill {
+        Kill { behind: random.next_u64() % LIFE, after: Duration::from_micros(random.next_u64() % 3_000) }
+    }
+}
+
+/// Whole lines that a consumer wrote out until it ended or was killed. What was on its way when it died counts: whoever
+/// reads the pipe has got it.
+fn lines_of(child: &mut Child, kill: Option<Kill>) -> Vec<Vec<u8>> {
     let mut pipe = BufReader::new(child.stdout.take().unwrap());
     let mut lines = Vec::new();
     loop {
-        if kill_behind == Some(lines.len() as u64) {
+        if let Some(kill) = kill.as_ref().filter(|kill| kill.behind == lines.len() as u64) {
+            std::thread::sleep(kill.after);
             child.kill().unwrap();
         }
         let mut line = Vec::new();
@@ -60,7 +76,7 @@ fn a_consumer_of_wikipedia_edits_killed_twenty_times_beside_the_import_sees_each
         let from = cursor(&log);
         let args = ["--consumer", "killed", "-f", "-o", "raw"];
         let mut tail = Running::start(over(&log, "tail", &args));
-        lives.push((from, lines_of(&mut tail.0, Some(random.next_u64() % LIFE))));
+        lives.push((from, lines_of(&mut tail.0, Some(Kill::at_random(&random)))));
         assert!(tail.0.wait().unwrap().signal().is_some(), "it ended before it was killed");
     }
     assert!(import.0.wait().unwrap().success());

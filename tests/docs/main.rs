@@ -1,4 +1,5 @@
 //! What the project says of itself is true: one file per kind of text.
+#![cfg(feature = "cli")]
 
 mod examples;
 mod generated;

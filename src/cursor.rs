@@ -421,9 +421,11 @@ impl<'d> Cursors<'d> {
         slots: &Slots,
         slot: Slot,
     ) -> Result<CursorFile, Arc<io::Error>> {
-        let (index, synced) = slots.newest().map_or((0, false), |(index, _)| (index, true));
+        let (index, synced) = slots.newest().map_or((0, true), |(index, _)| (index, false));
+        // `synced` only once it is: the other slot may be the only durable one.
         let (place, filter) = (slot.place, slot.filter.clone());
         let mut file = CursorFile { path, file, slot, index, synced, failed: None };
+        file.sync()?;
         file.write(place, filter)?;
         file.sync()?;
         Ok(file)

@@ -224,7 +224,7 @@ impl IndexFile {
             return Err(damaged(0, "the checksum of its header does not hold"));
         };
         let pages = entries.div_ceil(ENTRIES_A_PAGE as u64);
-        let len = pages.checked_mul(PAGE_BYTES as u64).map(|pages| pages + bytes.len() as u64);
+        let len = pages.checked_mul(PAGE_BYTES as u64).and_then(|pages| pages.checked_add(bytes.len() as u64));
         let is = file.len()?;
         if len != Some(is) {
             return Err(damaged(is, "it is not as long as its header says"));

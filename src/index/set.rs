@@ -56,6 +56,11 @@ pub(crate) struct IndexSet {
 }
 
 impl IndexSet {
+    /// Files that were found not to say what is so.
+    pub fn bad(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().filter(|file| file.is_bad()).map(|file| file.path.as_path())
+    }
+
     /// Finds the files that were made of these segments. What cannot be read or is of others is passed over.
     pub fn find(
         disk: &dyn Disk,
@@ -123,8 +128,12 @@ impl IndexName {
 }
 
 /// The segments of the next index that should be made: the largest whole group that has none. Groups go by the
-/// segments' numbers, so that they stay the same when the oldest ones are gone.
-pub(crate) fn due<'s>(segments: &'s [Arc<Segment>], have: &IndexSet) -> Option<&'s [Arc<Segment>]> {
+/// segments' numbers, so that they stay the same when the oldest ones are gone. Groups that failed are passed over.
+pub(crate) fn due<'s>(
+    segments: &'s [Arc<Segment>],
+    have: &IndexSet,
+    failed: &[IndexName],
+) -> Option<&'s [Arc<Segment>]> {
     let sealed = segments.partition_point(|segment| segment.trailer().is_some());
     let sealed = segments.get(..sealed)?;
     let mut size = SEGMENTS_MAX;
@@ -138,7 +147,7 @@ pub(crate) fn due<'s>(segments: &'s [Arc<Segment>], have: &IndexSet) -> Option<&
             }
             let Some(group) = sealed.get(at..at + size) else { break };
             let has = have.of(first.base()).is_some_and(|file| file.segment_count() >= size);
-            if !has {
+            if !has && !IndexName::of(group).is_some_and(|name| failed.contains(&name)) {
                 return Some(group);
             }
             at += size;

@@ -197,6 +197,16 @@ impl Desk {
     }
 
     fn run(&self, reader: &LogReader) {
+        // Should a bug end this thread, the next stream starts another one.
+        struct Running<'d>(&'d Desk);
+        impl Drop for Running<'_> {
+            fn drop(&mut self) {
+                if std::thread::panicking() {
+                    lock(&self.0.state).running = false;
+                }
+            }
+        }
+        let _running = Running(self);
         self.interrupt.waits_here();
         let mut jobs = Vec::new();
         loop {

@@ -125,8 +125,15 @@ impl Shared {
         if self.indexed.load(Ordering::Acquire) == count || self.poisoned().is_some() {
             return false;
         }
+        // What was found to lie or to be damaged is made anew.
+        for path in self.finder.merged(&view).bad() {
+            if let Err(error) = self.env.disk.remove(path) {
+                tracing::warn!(index = %path.display(), %error, "could not be removed");
+            }
+        }
         let merged = self.finder.find_merged_again(&view);
-        let Some(group) = index::due(&view.segments, &merged) else {
+        let failed = lock(&self.not_indexed).clone();
+        let Some(group) = index::due(&view.segments, &merged, &failed) else {
             self.remove_useless(&merged);
             self.indexed.store(count, Ordering::Release);
             return false;
@@ -135,12 +142,13 @@ impl Shared {
         let made = index::write(&*self.env.disk, &self.finder.folder, self.id, group, view.mode, &go_on);
         let again = self.finder.find_merged_again(&view);
         match made {
-            Ok(Build::Done) if index::due(group, &again).is_none() => true,
+            Ok(Build::Done) if index::due(group, &again, &failed).is_none() => true,
             Ok(Build::Stopped) => false,
             other => {
+                // One segment whose own indexes are damaged must not keep the others from theirs.
                 tracing::warn!(folder = %self.finder.folder.display(), ?other, "an index could not be made");
-                self.indexed.store(count, Ordering::Release);
-                false
+                lock(&self.not_indexed).extend(IndexName::of(group));
+                true
             }
         }
     }
@@ -185,8 +193,10 @@ impl Shared {
 
     /// Writes, syncs or marks what is due. Returns whether anything was.
     pub fn sync_step(&self) -> Result<bool, IoFailure> {
+        // The log first: who awaits an append does not wait for the cursors of others.
+        let log = self.log_step();
         let cursors = self.sync_cursors();
-        self.log_step().map(|log| log || cursors)
+        log.map(|log| log || cursors)
     }
 
     fn log_step(&self) -> Result<bool, IoFailure> {
@@ -204,7 +214,7 @@ impl Shared {
         };
         let awaited = self.waiters().await_write();
         if awaited {
-            self.write_queue()?;
+            self.write_and_wake()?;
             self.wake_written();
         }
         if due || self.waiters().has_tasks() {
@@ -212,7 +222,7 @@ impl Shared {
             return Ok(true);
         }
         if large {
-            self.write_queue()?;
+            self.write_and_wake()?;
             return Ok(true);
         }
         if quiet && !matches!(self.io().last_kind, Kind::Mark | Kind::CloseMark) {
@@ -242,10 +252,10 @@ impl Shared {
                 false
             }
             Err(ScanError::Batch { at, error }) => {
-                // Its events say so to whoever reads them, and the next open refuses it. Those behind it go on.
-                tracing::error!(segment = %next.segment.path.display(), at, %error, "is damaged and was not sealed");
-                lock(&self.to_seal).retain(|other| other.segment.base() != next.segment.base());
-                true
+                // Acknowledged events are gone: nothing is written behind them, as opening would refuse to.
+                let error = std::io::Error::other(format!("it is damaged at byte {at}: {error}"));
+                self.fail(IoFailure::new("sealing", &next.segment.path, error));
+                false
             }
         }
     }

@@ -44,7 +44,7 @@ impl Shared {
     pub fn wait_written(&self, target: u64) -> Result<(), AppendError> {
         while !self.is_written(target)? {
             // A failure ends the loop by its poison.
-            let _ = self.write_queue();
+            let _ = self.write_and_wake();
         }
         Ok(())
     }
@@ -135,18 +135,28 @@ impl Shared {
 
     /// Writes what waits, so that appends need not wait for memory.
     pub fn write_pending(&self) -> Result<(), AppendError> {
-        self.write_queue().map_err(AppendError::Poisoned)
+        self.write_and_wake().map_err(AppendError::Poisoned)
+    }
+
+    /// Gives all that waits to the operating system, and wakes those whose events a roll made durable. The caller
+    /// has no lock, and not the sync right: a waker is foreign code.
+    pub fn write_and_wake(&self) -> Result<(), IoFailure> {
+        let durable_end = self.durable_end();
+        let outcome = self.write_queue();
+        if self.durable_end() > durable_end {
+            self.wake();
+        }
+        outcome
     }
 
     /// Gives all that waits to the operating system, in order.
-    pub fn write_queue(&self) -> Result<(), IoFailure> {
+    fn write_queue(&self) -> Result<(), IoFailure> {
         let mut io = self.io();
         if let Some(failure) = self.poisoned() {
             return Err(failure.clone());
         }
         let items = self.plan().take_queue();
         let mut written = Vec::new();
-        let durable_end = self.durable_end();
         for item in items {
             match item {
                 Item::Batch(batch) => written.push(self.write_batch(&mut io, batch)?),
@@ -154,10 +164,6 @@ impl Shared {
             }
         }
         drop(io);
-        if self.durable_end() > durable_end {
-            // A roll syncs what stands before it.
-            self.wake();
-        }
         if !written.is_empty() {
             let mut plan = self.plan();
             let room = POOL_BUFFERS.saturating_sub(plan.pool.len());

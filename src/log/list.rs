@@ -151,9 +151,14 @@ impl StreamList {
             return Ok(true);
         }
         let count = self.view.segments.len();
-        let sealed = self.view.segments.partition_point(|segment| segment.trailer().is_some()).min(count);
-        let known = later.map(|(index, _)| *index).min().unwrap_or(count);
-        Ok(self.view.finder.last_between(&self.view, self.index + 1, sealed.min(known), hash)?.is_some())
+        let mut from = self.index + 1;
+        for to in later.map(|(index, _)| *index).chain([count]) {
+            if self.view.finder.last_between(&self.view, from, to, hash)?.is_some() {
+                return Ok(true);
+            }
+            from = to + 1;
+        }
+        Ok(false)
     }
 
     fn step(&mut self) -> Result<Option<StreamInfo>, ReadError> {

@@ -54,6 +54,8 @@ pub(super) struct Shared {
     pub sync_signal: Signal,
     pub work_signal: Signal,
     pub index_signal: Signal,
+    /// Groups of segments whose merged index could not be made.
+    pub not_indexed: Mutex<Vec<crate::index::IndexName>>,
     /// The sync thread sleeps until it is told of an append.
     pub idle: AtomicBool,
     /// All that there will ever be is durable, or the log has failed.
@@ -120,6 +122,7 @@ impl Shared {
             sync_signal: Signal::default(),
             work_signal: Signal::default(),
             index_signal: Signal::default(),
+            not_indexed: Mutex::default(),
             idle: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             newest: Mutex::default(),

@@ -84,7 +84,7 @@ impl Segment {
     /// Takes note of all batches up to an offset, where its footer does not say what is in them. Reads those
     /// that nobody in this process has written or read yet.
     pub fn note_to(&self, end: u64, mode: ReadMode) -> Result<(), ScanError> {
-        if self.trailer().is_some() || self.active().places.end() >= end {
+        if self.good_footer(mode)?.is_some() || self.active().places.end() >= end {
             return Ok(());
         }
         let from = self.active().places.end().max(self.base());
@@ -107,7 +107,7 @@ impl Segment {
     }
 
     fn block_before(&self, is_before: impl Fn(&Place) -> bool, mode: ReadMode) -> Result<Block, ScanError> {
-        let Some(footer) = self.footer(mode)? else {
+        let Some(footer) = self.good_footer(mode)? else {
             return Ok(self.active().places.block(self.base(), is_before));
         };
         let Some(trailer) = self.trailer() else { return Ok(Block::whole(self.base())) };
@@ -162,6 +162,14 @@ impl Segment {
         let payload = payload.slice(..batch.header.raw_len().min(payload.len()));
         let footer = Footer::decode(payload, self.base()).map_err(bad)?;
         Ok(Some(self.footer.get_or_init(|| footer)))
+    }
+
+    /// Its indexes if they are whole: where they are damaged, the batches say it again.
+    fn good_footer(&self, mode: ReadMode) -> Result<Option<&Footer>, ScanError> {
+        match self.footer(mode) {
+            Err(ScanError::Batch { error: BatchError::Corrupt(_), .. }) => Ok(None),
+            other => other,
+        }
     }
 
     /// Where the batches of the segment end: its footer, or the end of its file.

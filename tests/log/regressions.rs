@@ -10,7 +10,7 @@ use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use annals::testkit::{Crash, Disk, Env, Fault, Op, verify_with};
-use annals::{Append, AppendError, Durability, Event, Expect, InvalidEvent, Log, OpenError};
+use annals::{Append, AppendError, Durability, Event, Expect, InvalidEvent, Log, Offset, OpenError, Read, Timestamp};
 
 use crate::hooked::{Hooked, Hooks};
 use crate::world::{DIR, SEGMENT, World, all};
@@ -226,22 +226,20 @@ fn without_its_lock_file_a_log_still_has_one_writer() {
     drop(reader);
 }
 
-/// One damaged segment kept all behind it from getting their indexes, and their streams in memory.
+/// The log went on behind acknowledged events that were gone, and gave a version twice.
 #[test]
-fn a_segment_that_cannot_be_sealed_holds_up_no_other() {
+fn damage_that_is_found_while_sealing_ends_the_writer() {
     let world = World::new(1);
     let log = world.open();
     while world.segments().len() < 2 {
         log.append(of(50_000)).unwrap().wait().unwrap();
     }
     world.mem.flip_bit(&world.segments()[0], 5000, 0);
-    for _ in 0..40 {
-        log.append(of(50_000)).unwrap().wait().unwrap();
-        while log.step().unwrap() {}
-    }
-    let is_sealed = |path: &Path| world.bytes(path).windows(8).any(|bytes| bytes == b"ANNALSE1");
-    let sealed = world.segments().iter().filter(|path| is_sealed(path)).count();
-    assert_eq!(sealed, world.segments().len() - 2, "all but the damaged and the active one");
+    while log.step().unwrap() {}
+    let refused = log.append(of(10)).unwrap_err();
+    assert!(matches!(&refused, AppendError::Poisoned(_)) && refused.to_string().contains("damaged"), "{refused}");
+    world.kill(log);
+    assert!(matches!(world.try_open(), Err(OpenError::Damaged(_))));
 }
 
 /// Where no run of the system can be told from another, readers saw events that a power cut could take back.
@@ -332,4 +330,120 @@ fn awaiting_an_append_at_os_syncs_nothing() {
     assert!(log.step().unwrap());
     assert!(receipt.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
     assert_eq!(syncs(), before);
+}
+
+/// Six segments, the footer of the second damaged: its events are whole.
+fn one_footer_damaged() -> World {
+    let world = World::new(5);
+    let log = world.open();
+    let put = |stream: &str| drop(log.append(Event::new(stream.to_owned(), "T")).unwrap().wait().unwrap());
+    put("early");
+    for segments in 2..7 {
+        while world.segments().len() < segments {
+            log.append(of(20_000)).unwrap().wait().unwrap();
+        }
+        while log.step().unwrap() {}
+        put(&format!("only-{segments}"));
+        if segments == 4 {
+            put("early");
+        }
+    }
+    log.close().unwrap();
+    let second = world.segments().remove(1);
+    world.mem.flip_bit(&second, world.bytes(&second).len() - 300, 5);
+    assert!(!world.verify().is_sound());
+    world
+}
+
+/// Reading backward, by time, and `tail` took a damaged index for lost events.
+#[test]
+fn a_damaged_footer_hides_no_event_in_any_direction() {
+    let world = one_footer_damaged();
+    let reader = world.reader();
+    let offsets = |read: Read| read.map(|event| event.unwrap().offset().raw()).collect::<Vec<_>>();
+    let forward = offsets(reader.read(..));
+    let mut backward = offsets(reader.read(..).backward());
+    backward.reverse();
+    assert_eq!(backward, forward);
+    assert_eq!(offsets(reader.read(..).happened(Timestamp::from_micros(0)..)), forward);
+    for event in reader.read(..).map(Result::unwrap) {
+        let found = reader.offset_recorded(event.recorded()).unwrap();
+        assert!(found <= event.offset());
+    }
+}
+
+/// A stream was listed twice, once as it had been long ago.
+#[test]
+fn a_damaged_footer_lists_no_stream_twice() {
+    let world = one_footer_damaged();
+    let mut names: Vec<String> = world.reader().streams("*").map(|stream| stream.unwrap().name.to_string()).collect();
+    names.sort();
+    assert_eq!(names, ["early", "only-2", "only-3", "only-4", "only-5", "only-6", "s"]);
+}
+
+/// No merged index was made any more, because the footer of one segment did not read.
+#[test]
+fn one_damaged_footer_keeps_no_other_segment_from_its_index() {
+    let world = World::new(1);
+    let log = world.open();
+    let fill = |log: &Log, segments: usize| {
+        while world.segments().len() < segments {
+            log.append(of(50_000)).unwrap().wait().unwrap();
+        }
+    };
+    fill(&log, 3);
+    log.close().unwrap();
+    let second = world.segments().remove(1);
+    world.mem.flip_bit(&second, world.bytes(&second).len() - 300, 5);
+    let log = world.open();
+    fill(&log, 20);
+    while log.step().unwrap() {}
+    assert!(world.mem.files().iter().any(|(path, _)| path.extension().is_some_and(|kind| kind == "idx")));
+}
+
+/// A commit that was acknowledged went back: the slot that held it was written over by the next opening.
+#[test]
+fn opening_a_cursor_again_keeps_what_was_committed() {
+    for (seed, calls) in (0..12).flat_map(|seed| (6..30).map(move |calls| (seed, calls))) {
+        let world = World::new(1).that_only_stops();
+        let log = world.open();
+        (0..20).for_each(|_| drop(log.append(Event::new("s", "T")).unwrap().wait().unwrap()));
+        log.close().unwrap();
+        let mut consumer = world.reader().consumer("c").unwrap();
+        consumer.commit(Offset::from_raw(6)).unwrap();
+        consumer.commit_in_background(Offset::from_raw(9)).unwrap();
+        world.mem.crash(Crash::KeepAll);
+        drop(consumer);
+        let reader = world.reader();
+        world.stop_after(calls, false);
+        drop(reader.consumer("c"));
+        world.disk.heal();
+        world.mem.crash(Crash::Seeded(seed));
+        let cursor = world.reader().consumer("c").unwrap().cursor();
+        assert!(cursor.raw() >= 6, "seed {seed}, stopped after {calls} calls: {cursor}");
+    }
+}
+
+/// A task's waker was called by a thread that had the right to sync: a sync that it waited for never came.
+#[test]
+fn a_waker_may_wait_for_a_sync() {
+    struct Syncs(Arc<Log>, Mutex<Option<bool>>);
+    impl Wake for Syncs {
+        fn wake(self: Arc<Self>) {
+            let (log, (done, told)) = (Arc::clone(&self.0), mpsc::channel());
+            std::thread::spawn(move || done.send(log.sync().is_ok()));
+            *self.1.lock().unwrap() = told.recv_timeout(Duration::from_secs(20)).ok();
+        }
+    }
+    let world = World::new(1);
+    let log = Arc::new(world.open());
+    let put = || log.append(Event::new("s", "T").data(vec![0; 60_000])).unwrap();
+    let mut first = Box::pin(put());
+    let syncs = Arc::new(Syncs(Arc::clone(&log), Mutex::default()));
+    let waker = Waker::from(Arc::clone(&syncs));
+    assert!(first.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    // They roll the log.
+    let receipts: Vec<_> = (0..6).map(|_| put()).collect();
+    receipts.into_iter().for_each(|receipt| drop(receipt.wait().unwrap()));
+    assert_eq!(*syncs.1.lock().unwrap(), Some(true));
 }

@@ -18,6 +18,7 @@
 
 use crate::batch::Input;
 use crate::disk::BootId;
+use crate::segment::Evidence;
 
 /// Bytes of the record, and of the file.
 pub(crate) const LOCK_BYTES: usize = 64;
@@ -69,6 +70,26 @@ impl LockRecord {
             pid: input.u32()?,
         };
         (input.u32()? == 0).then_some(record)
+    }
+
+    /// Whether it was written in this run of the system; never, where runs cannot be told apart.
+    pub fn is_of(&self, boot: BootId) -> bool {
+        boot.0 != 0 && self.boot == boot
+    }
+}
+
+/// What `LOCK` says about the segment of a base, to whoever looks at it in a run of the system.
+pub(super) fn evidence(record: Option<LockRecord>, base: u64, boot: BootId) -> Evidence {
+    let same_boot = record.is_some_and(|record| record.is_of(boot));
+    let about = record.filter(|record| record.segment == base);
+    Evidence {
+        boot_changed: !same_boot,
+        // What the operating system had, it still has if it ran on.
+        durable_end: about.map_or(0, |record| match same_boot {
+            true => record.written_end.max(record.durable_end),
+            false => record.durable_end,
+        }),
+        durable_at: about.map_or(0, |record| record.durable_at.into()),
     }
 }
 

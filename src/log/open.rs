@@ -15,7 +15,7 @@ use super::files::{
 };
 use super::fill::Fill;
 use super::layout::{self, segment_path, unborn_path};
-use super::lock::LockRecord;
+use super::lock::{self, LockRecord};
 use super::options::Options;
 use super::plan::{Plan, new_salt};
 use super::producer;
@@ -349,23 +349,11 @@ impl Opening<'_> {
 
     /// What `LOCK` says about the active segment.
     fn evidence(&self, path: &Path, base: u64) -> Result<Evidence, OpenError> {
-        let boot = self.options.env.boot;
-        let Some(record) = self.record else {
-            return Ok(Evidence { boot_changed: true, ..Evidence::default() });
-        };
-        if record.segment > base {
+        if let Some(record) = self.record.filter(|record| record.segment > base) {
             let what = "LOCK names a later segment, which is missing";
             return Err(damaged(path, 0, record.segment, record.durable_end, what));
         }
-        let same_boot = boot.0 != 0 && record.boot == boot;
-        let mut evidence = Evidence { boot_changed: !same_boot, ..Evidence::default() };
-        if record.segment == base {
-            // What the operating system had, it still has if it ran on.
-            evidence.durable_end =
-                if same_boot { record.written_end.max(record.durable_end) } else { record.durable_end };
-            evidence.durable_at = record.durable_at.into();
-        }
-        Ok(evidence)
+        Ok(lock::evidence(self.record, base, self.options.env.boot))
     }
 
     /// Keeps a torn tail aside and takes it from the segment.

@@ -17,8 +17,8 @@ use super::shared::lock;
 use super::stat::Writer;
 use super::tail::Tail;
 use super::walk::View;
-use crate::disk::{DiskFile, Env, FileWatch, Mode};
-use crate::segment::{Evidence, ReadMode, Segment, Verdict, read_trailer, recover};
+use crate::disk::{BootId, DiskFile, Env, FileWatch, Mode};
+use crate::segment::{ReadMode, Segment, Verdict, read_trailer, recover};
 use crate::{LogId, Offset};
 
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl Remote {
         let end = match record {
             Some(record) => record.durable_end,
             None if known.live => known.end,
-            None => known.batches_end(written)?,
+            None => known.batches_end(written, self.env.boot)?,
         };
         known.live |= record.is_some();
         known.end = known.end.max(end);
@@ -103,7 +103,7 @@ impl Remote {
 
     /// Whether a record was written since the machine was started.
     fn is_of_now(&self, record: &LockRecord) -> bool {
-        self.env.boot.0 != 0 && record.boot == self.env.boot
+        record.is_of(self.env.boot)
     }
 
     pub fn tail(&self) -> Result<Offset, ReadError> {
@@ -183,7 +183,7 @@ impl Known {
 
     /// Where the batches of the last segment end, as far as its own bytes and an older record say. Reading
     /// goes as far as events are known to have been durable, so that it comes upon what is damaged.
-    fn batches_end(&mut self, older: Option<LockRecord>) -> Result<u64, ReadError> {
+    fn batches_end(&mut self, older: Option<LockRecord>, boot: BootId) -> Result<u64, ReadError> {
         let Some(last) = self.segments.last() else { return Ok(0) };
         let base = last.base();
         let looked = (base, older.map(|record| record.sequence));
@@ -194,12 +194,7 @@ impl Known {
         }
         let failed = |error| super::walk::read_error(last, error, base);
         let file = last.file().map_err(|error| failed(error.into()))?;
-        let older = older.filter(|record| record.segment == base);
-        let evidence = Evidence {
-            boot_changed: true,
-            durable_end: older.map_or(0, |record| record.durable_end),
-            durable_at: older.map_or(0, |record| record.durable_at.into()),
-        };
+        let evidence = super::lock::evidence(older, base, boot);
         let tail = recover(&file, &last.header, evidence, |_| Ok(())).map_err(failed)?;
         let end = match tail.verdict {
             Verdict::Clean | Verdict::Torn { .. } => tail.end,

@@ -9,7 +9,7 @@ use super::files::{
     Before, Ended, Listing, check_chain, damage, lock_record, open_failed, open_scan_failed, open_segment, take_lock,
 };
 use super::layout;
-use super::lock::{LOCK_BYTES, LockRecord};
+use super::lock::{self, LOCK_BYTES, LockRecord};
 use super::torn;
 use crate::LogId;
 use crate::batch::BatchError;
@@ -123,10 +123,6 @@ fn verify_beside(
     verifying.merged(&listing)?;
     verifying.cursors()?;
     Ok(verifying.report)
-}
-
-fn is_of_now(env: &Env, record: &LockRecord) -> bool {
-    env.boot.0 != 0 && record.boot == env.boot
 }
 
 struct Verifying<'v> {
@@ -370,16 +366,7 @@ impl Verifying<'_> {
             self.damaged(path, u64::from(trailer.footer_at), trailer.end, trailer.end, what);
             return Ok(());
         }
-        let record = self.record.filter(|record| record.segment == base);
-        let same_boot = self.record.is_some_and(|record| is_of_now(self.env, &record));
-        let evidence = Evidence {
-            boot_changed: !same_boot,
-            durable_end: record.map_or(0, |record| match same_boot {
-                true => record.written_end.max(record.durable_end),
-                false => record.durable_end,
-            }),
-            durable_at: record.map_or(0, |record| record.durable_at.into()),
-        };
+        let evidence = lock::evidence(self.record, base, self.env.boot);
         let cursors = Furthest::of(&*self.env.disk, self.dir, header.log_id);
         let cursors = cursors.map_err(|error| open_failed("reading the cursors of", self.dir, error))?;
         let furthest = cursors.as_ref().map_or(0, |cursor| cursor.next);

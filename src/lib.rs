@@ -4,6 +4,9 @@
 
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, clippy::print_stderr)]
 
+#[cfg(all(feature = "planted-bugs", not(debug_assertions)))]
+compile_error!("`planted-bugs` is for testing the tests: no release has it");
+
 pub mod limits;
 
 mod event;

@@ -193,6 +193,7 @@ impl Walk {
         let mut walk = Walk { next: [0; LANES as usize], places: Default::default(), end: 0, changed: None };
         let mut versions: BTreeMap<String, u64> = BTreeMap::new();
         let mut begun: Option<Begun> = None;
+        let mut recorded = annals::Timestamp::from_micros(i64::MIN);
         for event in reader.read(..).system(true) {
             let event = event.map_err(|error| format!("cannot be read: {error}"))?;
             let offset = event.offset().raw();
@@ -203,6 +204,13 @@ impl Walk {
             if facts.seen.get(&offset).is_some_and(|seen| *seen != crc(&event.borrow())) && walk.changed.is_none() {
                 walk.changed = Some(format!("event {offset} is not the one that a reader saw"));
             }
+            if event.recorded() < recorded {
+                return Err(format!(
+                    "event {offset} was recorded at {} µs, before the one before it",
+                    event.recorded().as_micros()
+                ));
+            }
+            recorded = event.recorded();
             let version = versions.entry(event.stream().to_owned()).or_default();
             if event.version().raw() != *version {
                 return Err(format!("event {offset} is {}@{}, not @{version}", event.stream(), event.version()));

@@ -1,4 +1,9 @@
-//! Real processes killed at random moments, and again while they recover.
+//! Real processes killed at random moments, and again while they recover: workers, and the command `annals`.
+
+mod cold;
+mod command;
+
+pub use cold::write_unsynced;
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,7 +11,7 @@ use std::time::Duration;
 use annals::testkit::{Env, Random, SeededRandom};
 
 use crate::check::{After, Facts, Found, check};
-use crate::child::{Process, worker};
+use crate::child::{Process, annals, worker};
 use crate::summary::Summary;
 use crate::workload::{pick, random};
 
@@ -28,12 +33,22 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Summary {
     let mut summary = Summary::new("kill");
+    let bin = annals();
+    if let Err(why) = &bin {
+        eprintln!("torture kill: the command was left out: {why}");
+    }
     let mut kills = 0;
     let mut seed = args.seed;
     while kills < args.runs && summary.violations() < VIOLATIONS_MAX {
         let generations = GENERATIONS.min(args.runs - kills);
         let mut counts = Counts::default();
-        if let Err(what) = one_log(seed, generations, None, &mut counts) {
+        // Two logs of five are written by the command.
+        let outcome = match (&bin, seed % 5) {
+            (Ok(bin), 0) => command::append_lines(bin, seed, generations, &mut counts),
+            (Ok(bin), 3) => command::import(bin, seed, generations, &mut counts),
+            _ => one_log(seed, generations, None, &mut counts),
+        };
+        if let Err(what) = outcome {
             summary.violation(format!("{what}; again: tools/torture kill --runs {generations} --seed {seed}"));
         }
         kills += generations;
@@ -44,6 +59,16 @@ pub fn run(args: &Args) -> Summary {
         summary.count("acknowledged appends", counts.acks);
         summary.count("events checked", counts.events);
         summary.count("torn tails", counts.torn);
+        summary.count("kills of the command", counts.commands);
+    }
+    match cold::truths(bin.ok().as_deref()) {
+        Ok(cold::Told { by_command, skipped }) => {
+            summary.count("cold truths", 2 + 2 * u64::from(by_command));
+            if let Some(why) = skipped {
+                eprintln!("torture kill: the command was not started in another boot: {why}");
+            }
+        }
+        Err(what) => summary.violation(format!("{what}; again: tools/torture kill --runs 0")),
     }
     summary
 }
@@ -56,6 +81,7 @@ struct Counts {
     acks: u64,
     events: u64,
     torn: u64,
+    commands: u64,
 }
 
 /// The first broken promise among so many kills, for whoever plants a bug.

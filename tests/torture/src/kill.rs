@@ -58,6 +58,7 @@ pub fn run(args: &Args) -> Summary {
         summary.count("at fail points", counts.fail_points);
         summary.count("acknowledged appends", counts.acks);
         summary.count("events checked", counts.events);
+        summary.count("seen by readers beside", counts.seen);
         summary.count("torn tails", counts.torn);
         summary.count("kills of the command", counts.commands);
     }
@@ -80,6 +81,7 @@ struct Counts {
     fail_points: u64,
     acks: u64,
     events: u64,
+    seen: u64,
     torn: u64,
     commands: u64,
 }
@@ -104,6 +106,7 @@ fn one_log(seed: u64, generations: u64, bug: Option<&str>, counts: &mut Counts) 
         one_kill(&log, &mut facts, generation, bug, &random, counts)?;
         let Found { events, torn, .. } = check(&log, &mut facts, After::Kill, &Env::system())?;
         counts.events += events;
+        counts.seen = facts.seen();
         counts.torn += u64::from(torn > 0);
         Ok(())
     });
@@ -164,6 +167,8 @@ fn write(
     if let Some(bug) = bug {
         command.args(["--bug", bug]);
     }
+    // What a reader beside the writer sees is there for ever.
+    let reader = (pick(random, 4) == 0).then(|| follow(log, facts.durable_end())).transpose()?;
     let mut process = Process::start(&mut command)?;
     if die_at.is_none() {
         let time = Duration::from_micros(pick(random, 150_000));
@@ -171,16 +176,25 @@ fn write(
         process.kill();
     }
     let status = process.end(|line| take(facts, line))?;
+    if let Some(mut reader) = reader {
+        reader.kill();
+        reader.end(|line| take(facts, line))?;
+    }
     match std::os::unix::process::ExitStatusExt::signal(&status) {
         Some(9) => Ok(()),
         _ => Err(format!("the worker was not killed, it ended by itself: {status}")),
     }
 }
 
+fn follow(log: &Path, from: u64) -> Result<Process, String> {
+    let mut command = worker("read", [log]).map_err(|error| error.to_string())?;
+    Process::start(command.args(["--from", &from.to_string()]))
+}
+
 /// A log on a healthy disk fails nothing.
 fn take(facts: &mut Facts, line: &str) -> Result<(), String> {
     if line.starts_with("failed") || line.starts_with("refused") {
-        return Err(format!("the worker {line}"));
+        return Err(format!("a worker {line}"));
     }
     facts.take(line)
 }

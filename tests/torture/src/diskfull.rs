@@ -8,9 +8,12 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use annals::testkit::Env;
 use annals::{AppendError, Codec, ConsumerError, Log, LogReader, OpenError, Options, ReadMode, verify};
 use rustix::fs::{FallocateFlags, fallocate};
 
+use crate::check::{After, Facts, check};
+use crate::child::{Next, PATIENCE, Process, worker};
 use crate::dice::Dice;
 use crate::given::Given;
 use crate::mount::{Fs, Image, Workshop};
@@ -42,7 +45,11 @@ pub fn run(args: &Args) -> Summary {
         let dice = Dice::new(seed);
         let fs = dice.one_of(&systems);
         summary.count("runs", 1);
-        if let Err(why) = Run::new(&workshop, &dice, fs, &mut summary).and_then(Run::go) {
+        let outcome = match dice.percent(30) {
+            true => killed(&workshop, seed, &dice, fs, &mut summary),
+            false => Run::new(&workshop, &dice, fs, &mut summary).and_then(Run::go),
+        };
+        if let Err(why) = outcome {
             let only = args.fs.map_or(String::new(), |fs| format!(" --fs {}", fs.name()));
             summary.violation(format!(
                 "{why} ({} on {})\n  again: tools/torture {LAYER} --runs 1 --seed {seed}{only}",
@@ -54,6 +61,8 @@ pub fn run(args: &Args) -> Summary {
     summary
 }
 
+/// Sparse: it takes what the log and the file system's own tables take.
+const IMAGE_BYTES: u64 = 16 << 20;
 /// Room that is left at first, at most: a log of a dozen of the smallest segments, with their merged index.
 const ROOM_BYTES: u64 = 4 << 20;
 
@@ -69,22 +78,7 @@ struct Run<'r> {
 
 impl<'r> Run<'r> {
     fn new(workshop: &Workshop, dice: &'r Dice, fs: Fs, summary: &'r mut Summary) -> Result<Run<'r>, String> {
-        let made = || -> io::Result<Image> {
-            let options: &[&str] = match fs {
-                // Nothing is kept aside for root: full is full.
-                Fs::Ext4 if dice.percent(50) => &["-m", "0", "-b", "1024"],
-                Fs::Ext4 => &["-m", "0", "-b", "4096"],
-                Fs::Xfs => &[],
-            };
-            let mut image = workshop.image(fs, fs.bytes_min(), options)?;
-            image.mount()?;
-            Ok(image)
-        };
-        let image = made().map_err(|error| format!("no file system: {error}"))?;
-        let ballast = Ballast::new(image.dir()).map_err(|error| format!("no ballast: {error}"))?;
-        // Every fifth is full before the first segment of 256 KiB is there.
-        let room = if dice.percent(20) { 400 << 10 } else { ROOM_BYTES };
-        ballast.leave(dice.below(room)).map_err(|error| format!("not filled: {error}"))?;
+        let (image, ballast) = small_image(workshop, dice, fs)?;
         let options = Log::options()
             .segment_bytes_max(annals::limits::SEGMENT_BYTES_FIRST)
             .codec(dice.one_of(&[Codec::None, Codec::Lz4, Codec::Zstd]))
@@ -263,6 +257,74 @@ impl<'r> Run<'r> {
     }
 }
 
+/// A worker fills the disk and is killed while it is full, or sees room come back; so does the next one.
+fn killed(workshop: &Workshop, seed: u64, dice: &Dice, fs: Fs, summary: &mut Summary) -> Result<(), String> {
+    let (image, ballast) = small_image(workshop, dice, fs)?;
+    let dir = image.dir().join("log");
+    let mut facts = Facts::new(seed);
+    for generation in 0..3 {
+        let mut command = worker("write", [&dir]).map_err(|error| error.to_string())?;
+        command.args(["--seed", &seed.to_string(), "--generation", &generation.to_string()]);
+        let mut process = Process::start(&mut command)?;
+        until(&process, &mut facts, "refused")?;
+        summary.count("times full", 1);
+        if dice.percent(50) {
+            ballast.give_back(1 << 20).map_err(|error| format!("no room given back: {error}"))?;
+            until(&process, &mut facts, "ack")?;
+            summary.count("times resumed", 1);
+        }
+        process.kill();
+        process.end(|line| facts.take(line))?;
+        summary.count("kills", 1);
+        // Readers work whatever is missing for a writer.
+        if let Err(error) = LogReader::open(&dir)
+            && !matches!(error, OpenError::NotFound { .. })
+        {
+            return Err(format!("cannot be read after a kill on a full disk: {error}"));
+        }
+    }
+    ballast.give_back(1 << 20).map_err(|error| format!("no room given back: {error}"))?;
+    let found = check(&dir, &mut facts, After::Kill, &Env::system())?;
+    summary.count("events", found.events);
+    Ok(())
+}
+
+/// A file system with so much room as the dice say.
+fn small_image(workshop: &Workshop, dice: &Dice, fs: Fs) -> Result<(Image, Ballast), String> {
+    let made = || -> io::Result<(Image, Ballast)> {
+        let options: &[&str] = match fs {
+            // Nothing is kept aside for root: full is full.
+            Fs::Ext4 if dice.percent(50) => &["-m", "0", "-b", "1024"],
+            Fs::Ext4 => &["-m", "0", "-b", "4096"],
+            Fs::Xfs => &[],
+        };
+        let mut image = workshop.image(fs, fs.bytes_min().max(IMAGE_BYTES), options)?;
+        image.mount()?;
+        let ballast = Ballast::new(image.dir())?;
+        // Every fifth is full before the first segment of 256 KiB is there.
+        let room = if dice.percent(20) { 400 << 10 } else { ROOM_BYTES };
+        ballast.leave(dice.below(room))?;
+        Ok((image, ballast))
+    };
+    made().map_err(|error| format!("no file system: {error}"))
+}
+
+/// Takes a worker's lines up to one of a kind.
+fn until(process: &Process, facts: &mut Facts, kind: &str) -> Result<(), String> {
+    loop {
+        match process.next(PATIENCE) {
+            Next::Line(line) if line.starts_with("failed") => return Err(format!("the worker {line}")),
+            Next::Line(line) => {
+                facts.take(&line)?;
+                if line.starts_with(kind) {
+                    return Ok(());
+                }
+            }
+            Next::Silent | Next::Ended => return Err(format!("the worker says nothing more, and no {kind:?}")),
+        }
+    }
+}
+
 /// A cursor is moved, or a typed error says that the disk is full.
 fn full_or_fine(outcome: Result<(), ConsumerError>) -> Result<(), String> {
     match outcome {
@@ -304,6 +366,7 @@ impl Ballast {
 
     fn give_back(&self, bytes: u64) -> io::Result<()> {
         let len = self.file.metadata()?.len();
-        self.file.set_len(len.saturating_sub(bytes))
+        let less = len.checked_sub(bytes).ok_or_else(|| io::Error::other("the ballast is used up"))?;
+        self.file.set_len(less)
     }
 }

@@ -59,12 +59,6 @@ impl Given {
         self.acknowledged = self.events.len();
     }
 
-    /// Forgets what was given and is not there, after a crash.
-    pub fn cut(&mut self, len: usize) {
-        self.events.truncate(len);
-        self.acknowledged = len;
-    }
-
     /// Holds what a reader sees against it: at least all that is acknowledged, and nothing else than what was
     /// given. Returns how many events it sees.
     pub fn check(&self, reader: &LogReader) -> Result<usize, String> {

@@ -217,6 +217,7 @@ impl Shared {
             new.file.write_all_at(&new.header.encode(), 0)?;
             new.file.write_all_at(&new.carry.bytes, at)?;
             new.file.sync()?;
+            self.env.disk.remove(&new.room)?;
             self.env.disk.rename(&new.unborn, &path)?;
             self.env.disk.sync_dir(&self.dir)
         };

@@ -21,6 +21,11 @@ pub(crate) fn unborn_path(dir: &Path, base: u64) -> PathBuf {
     dir.join(format!("{base:020}.tmp"))
 }
 
+/// A file that takes room until the segment has its name.
+pub(crate) fn room_path(dir: &Path, base: u64) -> PathBuf {
+    dir.join(format!("{base:020}.room"))
+}
+
 /// What an entry of a log's directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum What {
@@ -43,7 +48,7 @@ pub(crate) fn what(entry: &Entry) -> What {
         (name, true) if DIRECTORIES.contains(&name) => What::Directory,
         (name, false) => match name.split_once('.') {
             Some((digits, "seg")) => number(digits).map_or(What::Foreign, What::Segment),
-            Some((digits, "tmp")) if number(digits).is_some() => What::Unborn,
+            Some((digits, "tmp" | "room")) if number(digits).is_some() => What::Unborn,
             _ => What::Foreign,
         },
         _ => What::Foreign,

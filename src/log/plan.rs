@@ -1,6 +1,7 @@
 //! Where every append goes, decided under one short lock: expectations, offsets, versions, encoding, space.
 //! Nothing here waits for the disk, but for taking space and, when a segment is full, making the next file.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use bytes::Bytes;
 
 use super::append::Append;
 use super::error::{AppendError, IoFailure};
-use super::layout::unborn_path;
+use super::layout::{room_path, unborn_path};
 use super::producer::{self, EVICTED_STREAM, Judged};
 use super::receipt::{Appended, Receipt, Versions};
 use super::shared::Shared;
@@ -29,6 +30,9 @@ const SPARE_BYTES: u64 = 4 * HEADER_BYTES as u64;
 const STEP_BYTES: (u64, u64) = (1024 * 1024, 8 * 1024 * 1024);
 /// A segment of up to this size is taken as a whole at once.
 const WHOLE_BYTES: u64 = 256 * 1024;
+/// Giving a file its name may take space too, where the directory has to grow (XFS asks for some 40 blocks then):
+/// found to be missing at that time, it would be a failure after events have their places. So it is taken before.
+const NAME_ROOM_BYTES: u64 = 256 * 1024;
 /// Segments that may wait for their footers before an append helps.
 const TO_SEAL_MAX: usize = 3;
 
@@ -44,6 +48,8 @@ pub(super) enum Item {
 pub(super) struct NewSegment {
     pub file: Arc<dyn DiskFile>,
     pub unborn: PathBuf,
+    /// Takes room that is given back when the file gets its name: see [`NAME_ROOM_BYTES`].
+    pub room: PathBuf,
     /// Complete but for the checksum of the batch before.
     pub header: SegmentHeader,
     pub carry: ClosedBatch,
@@ -312,25 +318,28 @@ impl Plan {
         // What is carried must not fill the segment, or the next append would need another one.
         let capacity = if head * 2 > doubled { head + needed.max(doubled) } else { doubled.max(head + needed) };
         let capacity = u32::try_from(capacity).unwrap_or(u32::MAX);
-        let unborn = unborn_path(&shared.dir, self.next);
-        let file = match shared.env.disk.open(&unborn, Mode::Truncate) {
-            Ok(file) => file,
-            Err(error) if is_full(&error) => return Err(AppendError::DiskFull),
-            Err(error) => return Err(self.refused(shared, "making the next file behind", error)),
-        };
-        // As the one before it: see `Opening::lock_segment`.
-        if let Err(error) = file.try_lock() {
-            return Err(self.refused(shared, "locking the next file behind", error));
-        }
         let first_step = (u64::from(capacity) / 16).clamp(WHOLE_BYTES, STEP_BYTES.1);
         let taken = (head + needed).max(first_step).next_multiple_of(PAGE_BYTES as u64);
-        if let Err(error) = file.allocate(0, taken) {
-            let _ = shared.env.disk.remove(&unborn);
-            return Err(match is_full(&error) {
-                true => AppendError::DiskFull,
-                false => self.refused(shared, "taking space behind", error),
-            });
-        }
+        let (unborn, room) = (unborn_path(&shared.dir, self.next), room_path(&shared.dir, self.next));
+        let begin = |path: &PathBuf, bytes| -> io::Result<Arc<dyn DiskFile>> {
+            let file = shared.env.disk.open(path, Mode::Truncate)?;
+            file.allocate(0, bytes)?;
+            Ok(file)
+        };
+        // As the one before it, it is locked: see `Opening::lock_segment`.
+        let begun = begin(&room, NAME_ROOM_BYTES).and_then(|_| begin(&unborn, taken));
+        let file = match begun.and_then(|file| file.try_lock().map(|_| file)) {
+            Ok(file) => file,
+            Err(error) => {
+                for path in [&unborn, &room] {
+                    let _ = shared.env.disk.remove(path);
+                }
+                return Err(match is_full(&error) {
+                    true => AppendError::DiskFull,
+                    false => self.refused(shared, "making the next file behind", error),
+                });
+            }
+        };
         self.close_batch();
         let header = new_header(shared, self.next, self.header.number + 1, capacity, self.tail_epoch);
         let streams = std::mem::take(&mut self.streams);
@@ -340,7 +349,7 @@ impl Plan {
         self.taken = taken;
         self.header = header;
         self.file = Arc::clone(&file);
-        self.queue.push(Item::Roll(Box::new(NewSegment { file, unborn, header, carry })));
+        self.queue.push(Item::Roll(Box::new(NewSegment { file, unborn, room, header, carry })));
         Ok(())
     }
 

@@ -13,6 +13,8 @@ pub struct Hooks {
     pub on_read: Box<dyn Fn(&Path) + Send + Sync>,
     /// Called before every sync of a file.
     pub on_sync: Box<dyn Fn(&Path) + Send + Sync>,
+    /// Called before every rename, which fails when it does.
+    pub on_rename: Box<dyn Fn() -> io::Result<()> + Send + Sync>,
     /// Whether space can be taken before it is written.
     pub allocates: bool,
 }
@@ -32,7 +34,7 @@ struct HookedFile {
 
 impl Default for Hooks {
     fn default() -> Self {
-        Hooks { on_read: Box::new(|_| {}), on_sync: Box::new(|_| {}), allocates: true }
+        Hooks { on_read: Box::new(|_| {}), on_sync: Box::new(|_| {}), on_rename: Box::new(|| Ok(())), allocates: true }
     }
 }
 
@@ -63,6 +65,7 @@ impl Disk for Hooked {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        (self.hooks.on_rename)()?;
         self.below.rename(from, to)
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use annals::testkit::{Crash, Disk, Env, Fault, Op, verify_with};
+use annals::testkit::{Crash, Disk, Env, Fault, Mode, Op, verify_with};
 use annals::{Append, AppendError, Durability, Event, Expect, InvalidEvent, Log, Offset, OpenError, Read, Timestamp};
 
 use crate::hooked::{Hooked, Hooks};
@@ -446,4 +446,38 @@ fn a_waker_may_wait_for_a_sync() {
     let receipts: Vec<_> = (0..6).map(|_| put()).collect();
     receipts.into_iter().for_each(|receipt| drop(receipt.wait().unwrap()));
     assert_eq!(*syncs.1.lock().unwrap(), Some(true));
+}
+
+/// A directory that has to grow takes space: on XFS a full disk then failed the rename that gives a segment its name,
+/// after appends had their places. The log was poisoned instead of full. (`tools/torture diskfull --seed 1`)
+#[test]
+fn a_full_disk_is_found_before_a_segment_gets_its_name() {
+    let kib = 1024;
+    for free in (300..1_000).step_by(10).map(|free| free * kib) {
+        let world = World::new(1);
+        let mem = world.mem.clone();
+        let on_rename = move || {
+            mem.open(Path::new("/directory"), Mode::Truncate)?.allocate(0, 160 * kib)?;
+            mem.remove(Path::new("/directory"))
+        };
+        let env = with_hooks(&world, Hooks { on_rename: Box::new(on_rename), ..Hooks::default() });
+        let log = world.options().env(env).open(DIR).unwrap();
+        world.mem.set_free(Some(free));
+        let mut taken = 0;
+        let error = loop {
+            match log.append(of(20_000)) {
+                Ok(receipt) => receipt.wait().unwrap_or_else(|error| panic!("{free}: {error}")),
+                Err(error) => break error,
+            };
+            taken += 1;
+        };
+        assert!(matches!(error, AppendError::DiskFull), "{free}: {error}");
+        assert!(log.sync().is_ok(), "{free}");
+        world.mem.set_free(None);
+        log.append(of(20_000)).unwrap().wait().unwrap();
+        log.close().unwrap();
+        assert_eq!(all(&world.reader()).len(), taken + 1, "{free}");
+        let left = world.mem.files().into_iter().filter(|(path, _)| path.extension().is_some_and(|e| e == "room"));
+        assert_eq!(left.count(), 0, "{free}");
+    }
 }

@@ -3,6 +3,10 @@
 //! Each subcommand is one layer of `tests/README.md`: it prints one summary line and exits non-zero when a promise
 //! was broken.
 
+mod dice;
+mod given;
+mod mount;
+mod shutdown;
 mod summary;
 mod workload;
 mod check;
@@ -20,6 +24,8 @@ mod processes;
 mod powercut;
 mod diskfull;
 mod fsync_eio;
+mod read_eio;
+mod nightly;
 mod planted;
 
 use std::process::ExitCode;
@@ -60,6 +66,10 @@ enum Layer {
     Diskfull(diskfull::Args),
     /// A file system whose disk refuses to be written (root only).
     FsyncEio(fsync_eio::Args),
+    /// A file system whose disk refuses to be read (root only).
+    ReadEio(read_eio::Args),
+    /// Every layer at the length of a night, as processes of their own.
+    Nightly(nightly::Args),
     /// Bugs on purpose, each to be caught by a layer above.
     Planted(planted::Args),
 }
@@ -78,6 +88,8 @@ fn main() -> ExitCode {
         Layer::Powercut(args) => powercut::run(&args),
         Layer::Diskfull(args) => diskfull::run(&args),
         Layer::FsyncEio(args) => fsync_eio::run(&args),
+        Layer::ReadEio(args) => read_eio::run(&args),
+        Layer::Nightly(args) => nightly::run(&args),
         Layer::Planted(args) => planted::run(&args),
     };
     summary.print()

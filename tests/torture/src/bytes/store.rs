@@ -248,6 +248,11 @@ fn made() -> Result<Vec<Store>, Failed> {
 /// How many small segments there are: more than what one merged index takes.
 const SEGMENTS: u64 = 10;
 
+/// What does not fit behind anything else, and takes hardly any space once it is compressed.
+fn large(number: u64) -> Vec<u8> {
+    format!("a line of sixty-four bytes, of number {number:>25}\n").repeat(4031).into_bytes()
+}
+
 struct Making {
     mem: MemDisk,
     clock: Arc<ManualClock>,
@@ -303,9 +308,9 @@ impl Making {
     fn segments(&mut self) -> Result<(), Failed> {
         let mut sequence = 0;
         for round in 0..SEGMENTS {
-            let log = self.open([Codec::Zstd, Codec::Lz4][round as usize % 2])?;
+            let log = self.open(if round % 5 == 0 { Codec::Zstd } else { Codec::Lz4 })?;
             // It is stored in little, but needs a segment of its own as long as it is not.
-            let large = Event::new("large", "Large").data(vec![b'0' + round as u8; 258_000]);
+            let large = Event::new("large", "Large").data(large(round));
             self.put(&log, large.into(), Durability::Disk)?;
             let log = self.reopened(log, if round % 3 == 0 { Codec::None } else { Codec::Lz4 })?;
             for _ in 0..3 {
@@ -383,7 +388,7 @@ impl Making {
             let append = Append::new().events([self.event(), self.event(), self.event()]);
             self.put(&log, append, Durability::Disk)?;
         }
-        let large = Event::new("large", "Large").data(vec![b'+'; 258_000]);
+        let large = Event::new("large", "Large").data(large(SEGMENTS));
         self.put(&log, large.into(), Durability::Disk)?;
         let append = Append::new().event(self.event());
         self.put(&log, append, Durability::Disk)?;

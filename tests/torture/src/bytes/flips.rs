@@ -16,7 +16,7 @@ pub struct Flip<'s> {
 
 /// One of so many is looked at closely.
 pub fn depth_of(run: u64) -> Depth {
-    if run % 16 == 0 { Depth::Deep } else { Depth::Plain }
+    if run.is_multiple_of(16) { Depth::Deep } else { Depth::Plain }
 }
 
 impl<'s> Flip<'s> {
@@ -102,7 +102,7 @@ fn judged(flip: &Flip<'_>, mem: &annals::testkit::MemDisk, depth: Depth, counts:
         return Err(format!("a reader ends at {} of {least} without an error", judgement.seen.end));
     }
     match judgement.opened {
-        Opened::Refused(_) => counts.add("refused", 1),
+        Opened::Refused => counts.add("refused", 1),
         Opened::Open { tail, torn } => {
             let end = store.events.len() as u64;
             if tail < store.durable {

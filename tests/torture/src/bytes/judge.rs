@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 use annals::testkit::MemDisk;
-use annals::{Append, Damage, Event, Log, LogReader, Offset, OpenError, ReadError, ReadMode, VerifyReport};
+use annals::{Append, Event, Log, LogReader, Offset, OpenError, ReadError, ReadMode, VerifyReport};
 
 use super::answers::ask;
 use super::memory::peak_of;
@@ -39,7 +39,7 @@ pub struct Seen {
 
 /// What became of opening for writing.
 pub enum Opened {
-    Refused(Damage),
+    Refused,
     /// It is open, with events before `tail`.
     Open {
         tail: u64,
@@ -141,13 +141,12 @@ fn read_in(store: &Store, mem: &MemDisk, mode: ReadMode) -> Result<Seen, String>
         Err(OpenError::Damaged(_)) => return Ok(Seen { end: 0, failed: true }),
         Err(error) => return Err(format!("it is no answer to damage that {error}")),
     };
-    events(&reader, store)
+    events(&reader, store, 0)
 }
 
-/// Reads all events there are; behind damage it goes on where that ends.
-fn events(reader: &LogReader, store: &Store) -> Result<Seen, String> {
-    let mut seen = Seen { end: 0, failed: false };
-    let mut from = 0;
+/// Reads all events from an offset on; behind damage it goes on where that ends.
+fn events(reader: &LogReader, store: &Store, mut from: u64) -> Result<Seen, String> {
+    let mut seen = Seen { end: from, failed: false };
     loop {
         let mut next = from;
         let mut damage = None;
@@ -215,14 +214,10 @@ fn consumers(reader: &LogReader, store: &Store) -> Result<(), String> {
 fn open(store: &Store, mem: &MemDisk, copy: &MemDisk, depth: Depth) -> Result<Opened, String> {
     let log = match store::open(copy, store.boot) {
         Ok(log) => log,
-        Err(OpenError::Damaged(damage)) => {
+        Err(OpenError::Damaged(_)) => {
             // All that a refusal leaves behind may be an empty file to lock.
             let changed = store::files_of(mem).into_iter().any(|(path, bytes)| copy.read_file(&path) != Some(bytes));
-            return if changed {
-                Err("it refuses, and has changed files".to_owned())
-            } else {
-                Ok(Opened::Refused(damage))
-            };
+            return if changed { Err("it refuses, and has changed files".to_owned()) } else { Ok(Opened::Refused) };
         }
         Err(error) => return Err(format!("it is no answer to damage that {error}")),
     };
@@ -230,7 +225,9 @@ fn open(store: &Store, mem: &MemDisk, copy: &MemDisk, depth: Depth) -> Result<Op
         return Err(format!("the log begins at {}", log.head()));
     }
     let (tail, torn) = (log.tail().raw(), log.report().torn.clone());
-    let seen = events(&log.reader(), store)?;
+    // What is sealed was read by the files alone: the same code reads it here.
+    let from = if depth == Depth::Deep { 0 } else { store.last_base().min(tail) };
+    let seen = events(&log.reader(), store, from)?;
     if !seen.failed && seen.end != tail {
         return Err(format!("the log ends at {tail}, but its events at {}", seen.end));
     }

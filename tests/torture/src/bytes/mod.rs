@@ -2,6 +2,8 @@
 //! takes more memory than it may.
 
 mod answers;
+mod changes;
+mod cuts;
 mod flips;
 mod judge;
 mod memory;
@@ -12,7 +14,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::summary::Summary;
+use changes::Changes;
+use cuts::Cuts;
 use flips::Flip;
+use judge::Depth;
 use store::Store;
 
 #[derive(Debug, clap::Args)]
@@ -20,6 +25,9 @@ pub struct Args {
     /// How many bits are flipped, evenly over all files.
     #[arg(long, alias = "runs", default_value_t = 10_000)]
     flips: u64,
+    /// How many cuts are made, evenly over all there are.
+    #[arg(long, default_value_t = 2_000)]
+    cuts: u64,
     /// Every bit of every file, and every cut.
     #[arg(long)]
     complete: bool,
@@ -29,8 +37,8 @@ pub struct Args {
     /// How many at a time.
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// One flip alone, as a violation names it: STORE/FILE:BYTE.BIT.
-    #[arg(long, value_name = "FLIP")]
+    /// One alone, as a violation names it: STORE/FILE:BYTE.BIT, cut:NUMBER or change:NUMBER.
+    #[arg(long, value_name = "ONE")]
     only: Option<String>,
 }
 
@@ -67,14 +75,28 @@ pub fn run(args: &Args) -> Summary {
     };
     summary.count("stores", stores.len() as u64);
     if let Some(name) = &args.only {
-        match Flip::named(&stores, name) {
-            Some(flip) => note(&mut summary, flips::check(&flip, judge::Depth::Deep, &Counts::default()).err()),
-            None => summary.violation(format!("there is no flip {name:?}")),
-        }
+        summary.count("looked at", 1);
+        note(&mut summary, only(&stores, name).err());
         return summary;
     }
+    let changes = Changes::of(&stores);
+    in_parallel(args, "changes of files", 0..changes.len(), &mut summary, |run, counts| changes.check(run, counts));
+    cut_all(args, &stores, &mut summary);
     flip_all(args, &stores, &mut summary);
     summary
+}
+
+fn only(stores: &[Store], name: &str) -> Result<(), String> {
+    let counts = Counts::default();
+    let number = |prefix| name.strip_prefix(prefix).and_then(|number: &str| number.parse().ok());
+    if let Some(cut) = number("cut:") {
+        return Cuts::of(stores).check(cut, Depth::Deep, &counts);
+    }
+    if let Some(change) = number("change:") {
+        return Changes::of(stores).check(change, &counts);
+    }
+    let flip = Flip::named(stores, name).ok_or_else(|| format!("there is no {name:?}"))?;
+    flips::check(&flip, Depth::Deep, &counts)
 }
 
 fn note(summary: &mut Summary, violation: Option<String>) {
@@ -108,7 +130,7 @@ fn in_parallel(
                     if let Err(violation) = work(run, &counts) {
                         violations.lock().expect("nobody panics here").push(violation);
                     }
-                    if (run + 1) % told == 0 {
+                    if (run + 1).is_multiple_of(told) {
                         eprintln!("torture bytes: {} of {} {what}", run + 1, runs.end);
                     }
                 }
@@ -125,6 +147,7 @@ fn in_parallel(
 fn flip_all(args: &Args, stores: &[Store], summary: &mut Summary) {
     if args.complete {
         for store in stores {
+            eprintln!("torture bytes: every bit of {}", store.name);
             in_parallel(args, "flips", 0..store.bits(), summary, |run, counts| {
                 flips::check(&Flip::numbered(store, run), flips::depth_of(run), counts)
             });
@@ -133,6 +156,17 @@ fn flip_all(args: &Args, stores: &[Store], summary: &mut Summary) {
     }
     in_parallel(args, "flips", 0..args.flips, summary, |run, counts| {
         flips::check(&Flip::sampled(stores, args.seed, run), flips::depth_of(run), counts)
+    });
+}
+
+fn cut_all(args: &Args, stores: &[Store], summary: &mut Summary) {
+    let cuts = Cuts::of(stores);
+    let all = cuts.len();
+    let runs = if args.complete { all } else { args.cuts.min(all) };
+    // A step that has nothing in common with the number of ways to cut, from a place by chance.
+    in_parallel(args, "cuts", 0..runs, summary, |run, counts| {
+        let number = if args.complete { run } else { cuts::spread(args.seed, run, all) };
+        cuts.check(number, flips::depth_of(run), counts)
     });
 }
 

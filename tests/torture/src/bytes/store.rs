@@ -157,6 +157,12 @@ impl Store {
         self.is_sealed(file) || Some(file) == active(&self.files) && byte < self.durable_at
     }
 
+    /// The first offset of the segment that was written last.
+    pub fn last_base(&self) -> u64 {
+        let file = active(&self.files).and_then(|active| self.files[active].0.file_stem()?.to_str()?.parse().ok());
+        file.unwrap_or(0)
+    }
+
     /// All bits of all files.
     pub fn bits(&self) -> u64 {
         self.files.iter().map(|(_, bytes)| bytes.len() as u64 * 8).sum()
@@ -407,6 +413,11 @@ impl Making {
         }
         self.mem.crash(Crash::KeepAll);
         drop(log);
+        // As where space cannot be taken ahead: fewer bytes that say nothing.
+        let files = files_of(&self.mem);
+        let Some((path, bytes)) = active(&files).and_then(|active| files.get(active)) else { return Ok(()) };
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        self.mem.write_file(path, &bytes[..used.next_multiple_of(4096).min(bytes.len())]);
         Ok(())
     }
 }

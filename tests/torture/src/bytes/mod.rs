@@ -6,6 +6,7 @@ mod changes;
 mod cuts;
 mod flips;
 mod judge;
+#[path = "../../../log/memory.rs"]
 mod memory;
 mod store;
 
@@ -116,6 +117,9 @@ fn in_parallel(
     summary: &mut Summary,
     work: impl Fn(u64, &Counts) -> Result<(), String> + Sync,
 ) {
+    if summary.violations() >= ENOUGH {
+        return;
+    }
     let (counts, violations) = (Counts::default(), Mutex::new(Vec::new()));
     let next = AtomicU64::new(runs.start);
     let told = (runs.end - runs.start).div_ceil(20).max(20_000);

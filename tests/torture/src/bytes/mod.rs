@@ -150,6 +150,9 @@ fn in_parallel(
 
 fn flip_all(args: &Args, stores: &[Store], summary: &mut Summary) {
     if args.complete {
+        // The smallest first: what breaks, breaks soon.
+        let mut stores: Vec<&Store> = stores.iter().collect();
+        stores.sort_by_key(|store| store.bits());
         for store in stores {
             eprintln!("torture bytes: every bit of {}", store.name);
             in_parallel(args, "flips", 0..store.bits(), summary, |run, counts| {

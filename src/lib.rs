@@ -12,6 +12,7 @@ pub mod limits;
 mod event;
 mod filter;
 mod position;
+mod planted;
 mod window;
 
 pub use event::{Event, EventRef, Headers, InvalidEvent, JSON, NewEvent};
@@ -39,6 +40,8 @@ pub use segment::ReadMode;
 pub mod testkit {
     pub use crate::disk::*;
     pub use crate::log::verify_with;
+    #[cfg(feature = "planted-bugs")]
+    pub use crate::planted::{plant, planted_bugs};
 }
 
 #[cfg(feature = "cli")]

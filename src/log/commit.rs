@@ -17,6 +17,7 @@ use super::receipt::Waiter;
 use super::shared::{Shared, ToSeal, lock};
 use crate::batch::{ClosedBatch, Kind, Previous, control_batch};
 use crate::disk::DiskFile;
+use crate::planted::{Bug, planted};
 use crate::segment::{PAGE_BYTES, Segment};
 
 /// Where the next write goes.
@@ -118,7 +119,15 @@ impl Shared {
             plan.unsynced_bytes = 0;
             plan.taken
         };
-        self.sync_file(&*file, &segment.path)?;
+        if planted(Bug::DurableEndBeforeSync) {
+            self.publish_durable(end);
+        }
+        if planted(Bug::LockBeforeSync) {
+            let _ = self.write_lock_record(&mut self.io(), end);
+        }
+        if !planted(Bug::AckBeforeSync) {
+            self.sync_file(&*file, &segment.path)?;
+        }
         let mut io = self.io();
         if io.segment.base() == segment.base() {
             io.synced_bytes = at.saturating_sub(io.durable_at);
@@ -179,12 +188,16 @@ impl Shared {
             batch.compress(self.options.codec);
         }
         let at = io.at;
-        io.previous = batch.seal(io.segment.header.salt, at, io.previous, self.durable_end());
+        let hint = if planted(Bug::HintAhead) { io.end } else { self.durable_end() };
+        io.previous = batch.seal(io.segment.header.salt, at, io.previous, hint);
         let end_at = at + batch.bytes.len() as u64;
         self.claim_from_fill(io.segment.base(), end_at);
-        io.file
-            .write_all_at(&batch.bytes, at)
-            .map_err(|error| self.fail(IoFailure::new("writing", &io.segment.path, error)))?;
+        match io.file.write_all_at(&batch.bytes, at) {
+            Err(error) if !planted(Bug::WriteErrorIgnored) => {
+                return Err(self.fail(IoFailure::new("writing", &io.segment.path, error)));
+            }
+            _ => {}
+        }
         if batch.bytes.len() < planned {
             // The plan reckoned with the length before compression.
             let mut plan = self.plan();
@@ -204,7 +217,9 @@ impl Shared {
     /// durable and its own head is.
     fn roll_files(&self, io: &mut Io, mut new: NewSegment) -> Result<(), IoFailure> {
         let old = Arc::clone(&io.segment);
-        self.sync_file(&*io.file, &old.path)?;
+        if !planted(Bug::RollNotSynced) {
+            self.sync_file(&*io.file, &old.path)?;
+        }
         io.durable_at = io.at;
         let end = io.end;
         self.publish(io, end);
@@ -216,9 +231,11 @@ impl Shared {
         let begin = || {
             new.file.write_all_at(&new.header.encode(), 0)?;
             new.file.write_all_at(&new.carry.bytes, at)?;
-            new.file.sync()?;
+            if !planted(Bug::HeadNotSynced) {
+                new.file.sync()?;
+            }
             self.env.disk.rename(&new.unborn, &path)?;
-            self.env.disk.sync_dir(&self.dir)
+            if planted(Bug::RenameNotSynced) { Ok(()) } else { self.env.disk.sync_dir(&self.dir) }
         };
         begin().map_err(|error| failed("beginning", error))?;
         let segment = Arc::new(Segment::new(Arc::clone(&self.env.disk), path.clone(), new.header));

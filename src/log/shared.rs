@@ -15,6 +15,7 @@ use super::tail::Tail;
 use super::walk::View;
 use crate::LogId;
 use crate::disk::{DiskFile, Env};
+use crate::planted::{Bug, planted};
 use crate::segment::Segment;
 
 /// One open log. Shown as its directory alone: what waits to be written is nobody's business in a message.
@@ -174,7 +175,7 @@ impl Shared {
     /// What can be read now.
     pub fn view(&self) -> View {
         // In this order: all events up to the end are in the segments seen after it.
-        let end = self.durable_end();
+        let end = if planted(Bug::ReadersSeeWritten) { self.written_end() } else { self.durable_end() };
         let segments = self.segments();
         let head = segments.first().map_or(0, |segment| segment.base());
         View { segments, head, end, mode: self.options.reads, finder: Arc::clone(&self.finder) }
@@ -248,7 +249,8 @@ impl Shared {
         if let Some(failure) = self.poisoned() {
             return Err(failure.clone());
         }
-        file.sync().map_err(|error| self.fail(IoFailure::new("syncing", path, error)))
+        let synced = file.sync().or_else(|error| if planted(Bug::SyncRetried) { file.sync() } else { Err(error) });
+        synced.map_err(|error| self.fail(IoFailure::new("syncing", path, error)))
     }
 
     /// Gives the locks back: another process may open the log from here on.

@@ -13,6 +13,7 @@ mod event;
 mod filter;
 mod position;
 mod planted;
+mod sync;
 mod window;
 
 pub use event::{Event, EventRef, Headers, InvalidEvent, JSON, NewEvent};

@@ -396,7 +396,7 @@ impl Shared {
         }
         drop(cursors);
         if first {
-            self.sync_signal.set();
+            self.group.signal.set();
         }
     }
 

@@ -164,7 +164,7 @@ impl Shared {
             let help = rolled && plan.sealing.len() > TO_SEAL_MAX;
             drop(plan);
             if wake {
-                self.sync_signal.set();
+                self.group.signal.set();
             }
             if help {
                 self.seal_next();

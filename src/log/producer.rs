@@ -157,7 +157,7 @@ impl Shared {
     }
 
     fn stored(&self, original: CarriedAppend) -> Result<Appended, AppendError> {
-        let (segments, head) = (self.segments(), self.head());
+        let (segments, head) = (self.group.segments(), self.head());
         let mut appended = Appended {
             first: original.first,
             recorded_us: 0,

@@ -1,0 +1,202 @@
+//! Whole files that are others: swapped, there twice, older, gone, empty, longer.
+
+use std::path::Path;
+
+use annals::testkit::{Disk, MemDisk, Random, SeededRandom};
+
+use super::Counts;
+use super::judge::{Depth, Opened, judge};
+use super::store::{DIR, File, Store, disk_of, is_cursor, is_lock};
+
+/// What is done to files of a store, by their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Swapped(usize, usize),
+    /// The first is there under the name of the second as well.
+    Copied(usize, usize),
+    Older(usize),
+    /// All files are as a while ago, but for one.
+    OlderAllBut(usize),
+    Deleted(usize),
+    Emptied(usize),
+    WithZeros(usize),
+    WithGarbage(usize),
+}
+
+/// Every change of every store, by number.
+pub struct Changes<'s> {
+    all: Vec<(&'s Store, Change)>,
+}
+
+impl<'s> Changes<'s> {
+    pub fn of(stores: &'s [Store]) -> Changes<'s> {
+        let all = stores.iter().flat_map(|store| changes(store).into_iter().map(move |change| (store, change)));
+        Changes { all: all.collect() }
+    }
+
+    pub fn len(&self) -> u64 {
+        self.all.len() as u64
+    }
+
+    /// Makes a change, and lets all look.
+    pub fn check(&self, number: u64, counts: &Counts) -> Result<(), String> {
+        let change = usize::try_from(number).ok().and_then(|number| self.all.get(number));
+        let (store, change) = change.ok_or_else(|| format!("there is no change {number}"))?;
+        check(store, *change, counts).map_err(|what| {
+            let name = name(store, *change);
+            format!("{} with {name}: {what}; tools/torture bytes --only change:{number}", store.name)
+        })
+    }
+}
+
+fn changes(store: &Store) -> Vec<Change> {
+    let files = 0..store.files.len();
+    let bytes = |file: usize| &store.files[file].1;
+    let differs = |a: usize, b: usize| bytes(a) != bytes(b);
+    let mut changes = Vec::new();
+    for a in files.clone() {
+        changes.extend(files.clone().filter(|b| a < *b && differs(a, *b)).map(|b| Change::Swapped(a, b)));
+        changes.extend(files.clone().filter(|b| differs(a, *b)).map(|b| Change::Copied(a, b)));
+        changes.extend([Change::Deleted(a), Change::WithZeros(a), Change::WithGarbage(a)]);
+        if !bytes(a).is_empty() {
+            changes.push(Change::Emptied(a));
+        }
+        let older = store.older.iter().find(|(path, _)| *path == store.files[a].0);
+        if older.is_some_and(|(_, older)| older != bytes(a)) {
+            changes.push(Change::Older(a));
+        }
+        // As it was: a whole directory of a while ago says nothing of what came later.
+        if !store.older.is_empty() && older.is_none_or(|(_, older)| older != bytes(a)) {
+            changes.push(Change::OlderAllBut(a));
+        }
+    }
+    changes
+}
+
+fn name(store: &Store, change: Change) -> String {
+    let mut name = format!("{change:?}");
+    let (Change::Swapped(a, _) | Change::Copied(a, _)) = change else {
+        let (Change::Older(a)
+        | Change::OlderAllBut(a)
+        | Change::Deleted(a)
+        | Change::Emptied(a)
+        | Change::WithZeros(a)
+        | Change::WithGarbage(a)
+        | Change::Swapped(a, _)
+        | Change::Copied(a, _)) = change;
+        return format!("{name} = {}", store.files[a].0.display());
+    };
+    let (Change::Swapped(_, b) | Change::Copied(_, b)) = change else { return name };
+    name.push_str(&format!(" = {} and {}", store.files[a].0.display(), store.files[b].0.display()));
+    name
+}
+
+fn changed(store: &Store, change: Change) -> MemDisk {
+    let mem = match change {
+        Change::OlderAllBut(_) => disk_of(&store.older),
+        _ => store.disk(),
+    };
+    let path = |file: usize| store.files[file].0.as_path();
+    let bytes = |file: usize| store.files[file].1.as_slice();
+    let random = SeededRandom::new(7);
+    match change {
+        Change::Swapped(a, b) => {
+            mem.write_file(path(a), bytes(b));
+            mem.write_file(path(b), bytes(a));
+        }
+        Change::Copied(a, b) => mem.write_file(path(b), bytes(a)),
+        Change::Older(a) => {
+            let older = store.older.iter().find(|(older, _)| older == path(a));
+            mem.write_file(path(a), older.map_or(&[], |(_, bytes)| bytes));
+        }
+        Change::OlderAllBut(a) => mem.write_file(path(a), bytes(a)),
+        Change::Deleted(a) => {
+            let _ = mem.remove(path(a));
+        }
+        Change::Emptied(a) => mem.write_file(path(a), &[]),
+        Change::WithZeros(a) => mem.write_file(path(a), &[bytes(a), &[0; 5000]].concat()),
+        Change::WithGarbage(a) => {
+            let garbage: Vec<u8> = (0..5000).map(|_| random.next_u64() as u8).collect();
+            mem.write_file(path(a), &[bytes(a), &garbage].concat());
+        }
+    }
+    mem
+}
+
+/// Whether nothing of the log itself can say that it happened: what is not evidence about events.
+fn says_nothing(store: &Store, change: Change) -> bool {
+    let file = |file: usize| -> &File { &store.files[file] };
+    let within = |path: &Path, folder: &str| path.starts_with(Path::new(DIR).join(folder));
+    match change {
+        // An index is made of the events there are, and what was cut is none.
+        Change::OlderAllBut(a) => within(&file(a).0, "index") || within(&file(a).0, "torn"),
+        _ => false,
+    }
+}
+
+fn check(store: &Store, change: Change, counts: &Counts) -> Result<(), String> {
+    if says_nothing(store, change) {
+        counts.add("older but for an index or a torn tail, which nothing can tell", 1);
+        return Ok(());
+    }
+    let mem = changed(store, change);
+    let judgement = judge(store, &mem, Depth::Deep)?;
+    let (seen, end) = (&judgement.seen, store.events.len() as u64);
+    let reads_all = seen.failed || seen.end >= store.readable.min(end);
+    counts.add(if judgement.verified.found { "found by verify" } else { "of no consequence" }, 1);
+    if !reads_all && judgement.verified.is_sound && seen.end < store.durable {
+        if has_older_lock(store, change) {
+            counts.add("readers that believe an older LOCK", 1);
+        } else {
+            return Err(format!("a reader ends at {} of {}, and verify finds nothing", seen.end, store.readable));
+        }
+    }
+    match &judgement.opened {
+        Opened::Refused => counts.add("refused", 1),
+        Opened::Open { tail, torn } => {
+            if *tail < store.durable || *tail < end && torn.is_none() {
+                return Err(format!("the log opens at {tail} of {end}, with {torn:?}"));
+            }
+            counts.add("opened", 1);
+            if !judgement.verified.found && !is_harmless(store, change) {
+                return Err("verify says nothing".to_owned());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether `LOCK` says less than was known: it is never synced, so that it may, and readers then see less.
+fn has_older_lock(store: &Store, change: Change) -> bool {
+    match change {
+        Change::Older(a) => is_lock(&store.files[a].0),
+        Change::OlderAllBut(a) => !is_lock(&store.files[a].0),
+        _ => false,
+    }
+}
+
+/// Whether a file is as it may be at rest, so that there is nothing to find.
+fn is_harmless(store: &Store, change: Change) -> bool {
+    let path = |file: usize| store.files[file].0.as_path();
+    let is_aside =
+        |path: &Path| is_lock(path) || path.strip_prefix(DIR).is_ok_and(|path| path.components().count() > 1);
+    match change {
+        // It is never synced, and says too little when it is older.
+        Change::Older(a) if is_lock(path(a)) => true,
+        // A consumer goes on from where it was: it sees events again.
+        Change::Older(a) if is_cursor(path(a)) => true,
+        // Nothing holds how many there were of these.
+        Change::Deleted(a) => is_aside(path(a)),
+        // As a file that was never written to, or has more space ahead.
+        Change::Emptied(a) => is_lock(path(a)),
+        Change::Copied(a, b) => is_lock(path(b)) && store.files[a].1.is_empty(),
+        // The events are all there, what is older says less of them.
+        Change::OlderAllBut(a) => {
+            let same = |(path, bytes): &File| store.older.iter().any(|(older, old)| older == path && old == bytes);
+            Some(a) == super::store::active(&store.files)
+                && store.files.iter().all(|file| file.0 == path(a) || is_aside(&file.0) || same(file))
+        }
+        Change::WithZeros(a) => Some(a) == super::store::active(&store.files),
+        _ => false,
+    }
+}

@@ -1,0 +1,186 @@
+//! Bits flipped, files cut, swapped and replaced by older ones: nothing of it is silent, nothing panics, and nothing
+//! takes more memory than it may.
+
+mod answers;
+mod changes;
+mod cuts;
+mod flips;
+mod judge;
+mod memory;
+mod store;
+
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::summary::Summary;
+use changes::Changes;
+use cuts::Cuts;
+use flips::Flip;
+use judge::Depth;
+use store::Store;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How many bits are flipped, evenly over all files.
+    #[arg(long, alias = "runs", default_value_t = 10_000)]
+    flips: u64,
+    /// How many cuts are made, evenly over all there are.
+    #[arg(long, default_value_t = 2_000)]
+    cuts: u64,
+    /// Every bit of every file, and every cut.
+    #[arg(long)]
+    complete: bool,
+    /// Where random numbers start.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many at a time.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// One alone, as a violation names it: STORE/FILE:BYTE.BIT, cut:NUMBER or change:NUMBER.
+    #[arg(long, value_name = "ONE")]
+    only: Option<String>,
+}
+
+/// Counts, summed over all threads.
+#[derive(Debug, Default)]
+struct Counts(Mutex<Vec<(&'static str, u64)>>);
+
+impl Counts {
+    fn add(&self, what: &'static str, n: u64) {
+        self.with(what, |sum| *sum += n);
+    }
+
+    fn with(&self, what: &'static str, change: impl FnOnce(&mut u64)) {
+        let mut counts = self.0.lock().expect("nobody panics while counting");
+        match counts.iter_mut().find(|(name, _)| *name == what) {
+            Some((_, sum)) => change(sum),
+            None => {
+                let mut sum = 0;
+                change(&mut sum);
+                counts.push((what, sum));
+            }
+        }
+    }
+}
+
+pub fn run(args: &Args) -> Summary {
+    let mut summary = Summary::new("bytes");
+    let stores = match store::all() {
+        Ok(stores) => stores,
+        Err(failed) => {
+            summary.violation(failed);
+            return summary;
+        }
+    };
+    summary.count("stores", stores.len() as u64);
+    if let Some(name) = &args.only {
+        summary.count("looked at", 1);
+        note(&mut summary, only(&stores, name).err());
+        return summary;
+    }
+    let changes = Changes::of(&stores);
+    in_parallel(args, "changes of files", 0..changes.len(), &mut summary, |run, counts| changes.check(run, counts));
+    cut_all(args, &stores, &mut summary);
+    flip_all(args, &stores, &mut summary);
+    summary
+}
+
+fn only(stores: &[Store], name: &str) -> Result<(), String> {
+    let counts = Counts::default();
+    let number = |prefix| name.strip_prefix(prefix).and_then(|number: &str| number.parse().ok());
+    if let Some(cut) = number("cut:") {
+        return Cuts::of(stores).check(cut, Depth::Deep, &counts);
+    }
+    if let Some(change) = number("change:") {
+        return Changes::of(stores).check(change, &counts);
+    }
+    let flip = Flip::named(stores, name).ok_or_else(|| format!("there is no {name:?}"))?;
+    flips::check(&flip, Depth::Deep, &counts)
+}
+
+fn note(summary: &mut Summary, violation: Option<String>) {
+    if let Some(violation) = violation {
+        summary.violation(violation);
+    }
+}
+
+/// How many violations are enough to stop for.
+const ENOUGH: usize = 20;
+
+/// Does numbered work on several threads, tells progress, and gathers counts and violations.
+fn in_parallel(
+    args: &Args,
+    what: &'static str,
+    runs: Range<u64>,
+    summary: &mut Summary,
+    work: impl Fn(u64, &Counts) -> Result<(), String> + Sync,
+) {
+    let (counts, violations) = (Counts::default(), Mutex::new(Vec::new()));
+    let next = AtomicU64::new(runs.start);
+    let told = (runs.end - runs.start).div_ceil(20).max(20_000);
+    std::thread::scope(|scope| {
+        for _ in 0..args.threads.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let run = next.fetch_add(1, Ordering::Relaxed);
+                    if run >= runs.end || violations.lock().expect("nobody panics here").len() >= ENOUGH {
+                        return;
+                    }
+                    if let Err(violation) = work(run, &counts) {
+                        violations.lock().expect("nobody panics here").push(violation);
+                    }
+                    if (run + 1).is_multiple_of(told) {
+                        eprintln!("torture bytes: {} of {} {what}", run + 1, runs.end);
+                    }
+                }
+            });
+        }
+    });
+    summary.count(what, next.into_inner().min(runs.end) - runs.start);
+    for (what, n) in counts.0.into_inner().expect("nobody panics while counting") {
+        summary.count(what, n);
+    }
+    violations.into_inner().expect("nobody panics here").into_iter().for_each(|violation| summary.violation(violation));
+}
+
+fn flip_all(args: &Args, stores: &[Store], summary: &mut Summary) {
+    if args.complete {
+        for store in stores {
+            eprintln!("torture bytes: every bit of {}", store.name);
+            in_parallel(args, "flips", 0..store.bits(), summary, |run, counts| {
+                flips::check(&Flip::numbered(store, run), flips::depth_of(run), counts)
+            });
+        }
+        return;
+    }
+    in_parallel(args, "flips", 0..args.flips, summary, |run, counts| {
+        flips::check(&Flip::sampled(stores, args.seed, run), flips::depth_of(run), counts)
+    });
+}
+
+fn cut_all(args: &Args, stores: &[Store], summary: &mut Summary) {
+    let cuts = Cuts::of(stores);
+    let all = cuts.len();
+    let runs = if args.complete { all } else { args.cuts.min(all) };
+    // A step that has nothing in common with the number of ways to cut, from a place by chance.
+    in_parallel(args, "cuts", 0..runs, summary, |run, counts| {
+        let number = if args.complete { run } else { cuts::spread(args.seed, run, all) };
+        cuts.check(number, flips::depth_of(run), counts)
+    });
+}
+
+/// The first run of so many flips that breaks a promise, and how. For trying what this layer catches.
+#[allow(dead_code, reason = "called by the layer of planted bugs")]
+pub fn first_violation(seed: u64, runs: u64) -> Option<(u64, String)> {
+    let stores = match judge::caught(store::all) {
+        Ok(Ok(stores)) => stores,
+        Ok(Err(failed)) => return Some((0, failed)),
+        Err(panic) => return Some((0, format!("panic while a store was made: {panic}"))),
+    };
+    let counts = Counts::default();
+    (0..runs).find_map(|run| {
+        let flip = Flip::sampled(&stores, seed, run);
+        Some((run, flips::check(&flip, flips::depth_of(run), &counts).err()?))
+    })
+}

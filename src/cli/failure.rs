@@ -197,7 +197,7 @@ impl From<AppendError> for Failure {
             AppendError::UnknownProducer { .. } => (Exit::Conflict, "unknown_producer"),
             AppendError::DiskFull => (Exit::Disk, "disk_full"),
             AppendError::Poisoned { .. } => (Exit::Disk, "poisoned"),
-            AppendError::OutcomeUnknown(_) => (Exit::Disk, "outcome_unknown"),
+            AppendError::OutcomeUnknown(_) | AppendError::Late { .. } => (Exit::Disk, "outcome_unknown"),
             AppendError::Closed => (Exit::Disk, "closed"),
         };
         Failure::new(exit, code, error)

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::event::InvalidEvent;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_NAMES_MAX, SOURCE_POSITION_BYTES_MAX};
@@ -341,6 +342,15 @@ pub enum AppendError {
     /// The disk failed midway: the events may or may not be there. Open the log again and look.
     #[error("{0}; the events may or may not be there: open the log again and look")]
     OutcomeUnknown(IoFailure),
+    /// The disk did not answer in time: the events may be kept already, or later, or never. The append goes on: wait
+    /// for its receipt again, or look into the log.
+    #[error(
+        "the disk did not answer within {waited:?}; whether the events are kept is not known yet: wait again, or look into the log"
+    )]
+    Late {
+        /// How long was waited.
+        waited: Duration,
+    },
     /// The log was closed. Nothing was written.
     #[error("the log was closed; nothing was written")]
     Closed,
@@ -378,7 +388,7 @@ impl AppendError {
             | Self::Poisoned(_)
             | Self::Closed
             | Self::Read(_) => true,
-            Self::OutcomeUnknown(_) => false,
+            Self::OutcomeUnknown(_) | Self::Late { .. } => false,
         }
     }
 
@@ -400,6 +410,7 @@ impl AppendError {
             | Self::UnknownProducer { .. }
             | Self::Poisoned(_)
             | Self::OutcomeUnknown(_)
+            | Self::Late { .. }
             | Self::Closed
             | Self::Read(_) => false,
         }

@@ -3,7 +3,9 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{self, Context, Poll, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
 
 use super::append::Durability;
 use super::error::AppendError;
@@ -77,7 +79,8 @@ impl Appended {
 
 /// The promise of an append: its events have their places, and are kept as asked once it is fulfilled.
 ///
-/// [`wait`](Receipt::wait) blocks; awaiting it does not, and needs no runtime. Dropping it changes nothing
+/// [`wait`](Receipt::wait) blocks, [`wait_for`](Receipt::wait_for) at most for so long; awaiting it does not, and
+/// needs no runtime. Dropping it changes nothing
 /// about the append: it becomes durable in the background. Many receipts in flight is the way to be fast.
 #[derive(Debug)]
 #[must_use = "until the receipt is waited for, the events may still be lost"]
@@ -112,6 +115,34 @@ impl Receipt {
         Ok(self.appended.clone())
     }
 
+    /// Waits at most so long; the sync is then done by the log's own thread, never by the caller's, so that a
+    /// disk that does not answer holds nobody up.
+    ///
+    /// Too late is neither done nor failed: the append goes on, and the receipt can be waited for again. Sending
+    /// the same once more would store it twice, unless it has a [producer](super::Append::producer). With
+    /// [`Jobs::ByHand`](crate::testkit::Jobs::ByHand) somebody else has to do the steps meanwhile.
+    ///
+    /// # Errors
+    /// [`AppendError::Late`] when the time is over, [`AppendError::OutcomeUnknown`] when the disk failed.
+    pub fn wait_for(&mut self, at_most: Duration) -> Result<Appended, AppendError> {
+        let until = Instant::now().checked_add(at_most);
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut context = Context::from_waker(&waker);
+        loop {
+            if let Poll::Ready(outcome) = Pin::new(&mut *self).poll(&mut context) {
+                return outcome;
+            }
+            match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                None => std::thread::park(),
+                Some(Duration::ZERO) => {
+                    self.leave();
+                    return Err(AppendError::Late { waited: at_most });
+                }
+                Some(left) => std::thread::park_timeout(left),
+            }
+        }
+    }
+
     fn leave(&mut self) {
         let target = self.appended.next().raw();
         self.shared.group.leave(target, &mut self.waiting);
@@ -138,5 +169,14 @@ impl Future for Receipt {
 impl Drop for Receipt {
     fn drop(&mut self) {
         self.leave();
+    }
+}
+
+/// Wakes a thread that waits for a time, as if it were a task: it does no sync itself.
+struct Unpark(Thread);
+
+impl task::Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }

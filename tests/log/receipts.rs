@@ -2,13 +2,16 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
+use std::time::{Duration, Instant};
 
 use annals::testkit::{Env, Fault, FaultyDisk, Op, RealDisk};
 use annals::{Append, AppendError, Durability, Event, Log, Receipt};
 
+use crate::hooked::{Hooked, Hooks};
 use crate::world::{World, all};
 
 fn append(log: &Log) -> Receipt {
@@ -225,4 +228,50 @@ fn tasks_and_threads_that_wait_are_woken_by_a_failure() {
     });
     assert!(matches!(log.append(Event::new("s", "T")), Err(AppendError::Poisoned(_))));
     assert!(log.close().is_err());
+}
+
+#[test]
+fn a_wait_with_a_deadline_ends_in_time_on_a_disk_that_does_not_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let gate = Arc::new(Mutex::new(()));
+    let stalls = Arc::new(AtomicBool::new(false));
+    let (hook_gate, hook_stalls) = (Arc::clone(&gate), Arc::clone(&stalls));
+    let on_sync = Box::new(move |_: &std::path::Path| {
+        if hook_stalls.load(Ordering::SeqCst) {
+            drop(hook_gate.lock());
+        }
+    });
+    let disk = Hooked::new(Arc::new(RealDisk), Hooks { on_sync, ..Hooks::default() });
+    let log = Log::options().env(Env { disk: Arc::new(disk), ..Env::system() }).open(dir.path()).unwrap();
+    let shut = gate.lock().unwrap();
+    stalls.store(true, Ordering::SeqCst);
+    let deadline = Duration::from_millis(50);
+    let mut receipts: Vec<_> = (0..3).map(|_| append(&log)).collect();
+    for receipt in &mut receipts {
+        let start = Instant::now();
+        let Err(late @ AppendError::Late { .. }) = receipt.wait_for(deadline) else { panic!("it cannot be durable") };
+        assert!(start.elapsed() >= deadline);
+        assert!(!late.nothing_written(), "nobody knows");
+        assert!(!late.is_retryable(), "sent again, it would be stored twice");
+    }
+    assert_eq!(log.durable_end().raw(), 0);
+    drop(shut);
+    for (n, receipt) in receipts.iter_mut().enumerate() {
+        assert_eq!(receipt.wait_for(Duration::from_secs(60)).unwrap().first().raw(), n as u64);
+    }
+    let at_os = Append::new().event(Event::new("s", "T")).durability(Durability::Os);
+    assert_eq!(log.append(at_os).unwrap().wait_for(Duration::from_secs(60)).unwrap().first().raw(), 3);
+    log.close().unwrap();
+}
+
+#[test]
+fn a_wait_with_a_deadline_is_told_of_a_failure() {
+    let world = World::new(1);
+    let log = world.open();
+    let mut receipt = append(&log);
+    world.disk.inject(Fault::once(Op::Sync, 0, std::io::ErrorKind::Other));
+    assert!(matches!(receipt.wait_for(Duration::ZERO), Err(AppendError::Late { .. })));
+    assert!(poll_once(&mut receipt).is_pending(), "and goes on waiting");
+    assert!(log.step().is_err());
+    assert!(matches!(receipt.wait_for(Duration::from_secs(60)), Err(AppendError::OutcomeUnknown(_))));
 }

@@ -4,12 +4,18 @@
 //! was broken.
 
 mod summary;
+mod workload;
+mod check;
+mod child;
+mod worker;
 
 mod sim;
 mod worlds;
 mod sweep;
 mod bytes;
 mod kill;
+mod races;
+mod limits;
 mod processes;
 mod powercut;
 mod diskfull;
@@ -39,8 +45,15 @@ enum Layer {
     Bytes(bytes::Args),
     /// Real processes killed at random moments, and again while they recover.
     Kill(kill::Args),
+    /// A program that uses a log: what other layers kill.
+    #[command(subcommand, hide = true)]
+    Worker(Box<worker::Args>),
     /// One writer and several readers, any of them killed at random.
     Processes(processes::Args),
+    /// Two processes race to open one log.
+    Races(races::Args),
+    /// Limits of the system: open files, memory, a disk that stalls, a clock that jumps.
+    Limits(limits::Args),
     /// Real power cuts on a file system of its own (root only).
     Powercut(powercut::Args),
     /// A small file system that is filled, and gets its space back (root only).
@@ -58,7 +71,10 @@ fn main() -> ExitCode {
         Layer::Sweep(args) => sweep::run(&args),
         Layer::Bytes(args) => bytes::run(&args),
         Layer::Kill(args) => kill::run(&args),
+        Layer::Worker(args) => return worker::run(&args),
         Layer::Processes(args) => processes::run(&args),
+        Layer::Races(args) => races::run(&args),
+        Layer::Limits(args) => limits::run(&args),
         Layer::Powercut(args) => powercut::run(&args),
         Layer::Diskfull(args) => diskfull::run(&args),
         Layer::FsyncEio(args) => fsync_eio::run(&args),

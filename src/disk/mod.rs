@@ -14,7 +14,7 @@ mod watch;
 
 pub use env::{BootId, Clock, Env, Jobs, ManualClock, Random, SeededRandom, SystemClock, SystemRandom};
 pub use faulty::{Fault, FaultyDisk, Op};
-pub use memory::{Crash, MemDisk};
+pub use memory::{Crash, Fate, MemDisk};
 pub use real::RealDisk;
 
 use std::fmt;

@@ -3,6 +3,8 @@
 //! Each subcommand is one layer of `tests/README.md`: it prints one summary line and exits non-zero when a promise
 //! was broken.
 
+mod dice;
+mod oracle;
 mod summary;
 mod workload;
 mod check;

@@ -70,6 +70,16 @@ impl Facts {
         }
     }
 
+    /// All before it is known to be durable.
+    pub fn durable_end(&self) -> u64 {
+        self.synced
+    }
+
+    /// How many events readers in other processes saw.
+    pub fn seen(&self) -> u64 {
+        self.seen.len() as u64
+    }
+
     pub fn seed(&self) -> u64 {
         self.seed
     }
@@ -193,6 +203,7 @@ impl Walk {
         let mut walk = Walk { next: [0; LANES as usize], places: Default::default(), end: 0, changed: None };
         let mut versions: BTreeMap<String, u64> = BTreeMap::new();
         let mut begun: Option<Begun> = None;
+        let mut recorded = annals::Timestamp::from_micros(i64::MIN);
         for event in reader.read(..).system(true) {
             let event = event.map_err(|error| format!("cannot be read: {error}"))?;
             let offset = event.offset().raw();
@@ -203,6 +214,13 @@ impl Walk {
             if facts.seen.get(&offset).is_some_and(|seen| *seen != crc(&event.borrow())) && walk.changed.is_none() {
                 walk.changed = Some(format!("event {offset} is not the one that a reader saw"));
             }
+            if event.recorded() < recorded {
+                return Err(format!(
+                    "event {offset} was recorded at {} µs, before the one before it",
+                    event.recorded().as_micros()
+                ));
+            }
+            recorded = event.recorded();
             let version = versions.entry(event.stream().to_owned()).or_default();
             if event.version().raw() != *version {
                 return Err(format!("event {offset} is {}@{}, not @{version}", event.stream(), event.version()));
@@ -374,4 +392,93 @@ fn check_unchanged(dir: &Path, env: &Env, end: u64) -> Result<(), String> {
         return Err(format!("ended at {end}, and ends at {seen} after a close"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A log of some appends in each lane, closed, and what a worker would have said of it.
+    fn written(dir: &Path) -> Vec<String> {
+        let log = Log::open(dir).unwrap();
+        let mut said = Vec::new();
+        for (number, lane) in (0..6).flat_map(|number| (0..LANES).map(move |lane| (number, lane))) {
+            let spec = Spec::new(1, lane, number);
+            let source = log.source(SOURCE).filter(|_| lane == SOURCE_LANE);
+            let appended = log.append(spec.append(source)).unwrap().wait().unwrap();
+            let level = if spec.durability == Durability::Disk { 'D' } else { 'O' };
+            said.push(format!("ack {level} {lane} {number} {} {}", appended.first(), appended.next()));
+        }
+        log.close().unwrap();
+        said
+    }
+
+    fn checked(dir: &Path, said: &[String], after: After) -> Result<Found, String> {
+        let mut facts = Facts::new(1);
+        said.iter().try_for_each(|line| facts.take(line))?;
+        check(dir, &mut facts, after, &Env::system())
+    }
+
+    #[test]
+    fn a_log_that_holds_all_that_was_said_passes_and_goes_on_passing() {
+        let dir = tempfile::tempdir().unwrap();
+        let said = written(dir.path());
+        let mut facts = Facts::new(1);
+        said.iter().for_each(|line| facts.take(line).unwrap());
+        let found = check(dir.path(), &mut facts, After::Kill, &Env::system()).unwrap();
+        assert_eq!(found.appends, 6 * LANES);
+        assert_eq!(check(dir.path(), &mut facts, After::PowerCut, &Env::system()).unwrap(), found);
+    }
+
+    #[test]
+    fn each_broken_promise_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let said = written(dir.path());
+        let with = |line: &str| {
+            let said: Vec<_> = said.iter().cloned().chain([line.to_owned()]).collect();
+            checked(dir.path(), &said, After::Kill).unwrap_err()
+        };
+        assert!(with("ack D 0 6 900 901").contains("is not there"));
+        assert!(with("ack O 3 6 900 901").contains("is not there"));
+        assert!(with("ack D 0 3 0 1").contains("acknowledged at 0, and is at"));
+        assert!(with("sync 900").contains("said to be durable"));
+        assert!(with("cursor O worker 7").contains("was committed at 7"));
+        assert!(with("saw 3 12345").contains("not the one that a reader saw"));
+        assert!(with("saw 900 12345").contains("has seen event 900"));
+        assert_eq!(with("violation of something"), "of something");
+        assert!(with("ack what").contains("not a line of a worker"));
+        assert!(checked(dir.path(), &said, After::Kill).is_ok());
+    }
+
+    #[test]
+    fn only_what_was_durable_has_to_survive_a_power_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut said = written(dir.path());
+        said.push("ack O 3 6 900 901".to_owned());
+        said.push("cursor O worker 7".to_owned());
+        assert!(checked(dir.path(), &said, After::PowerCut).is_ok());
+        said.push("cursor D worker 7".to_owned());
+        assert!(checked(dir.path(), &said, After::PowerCut).is_err());
+    }
+
+    #[test]
+    fn what_nobody_appended_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let said = written(dir.path());
+        let log = Log::open(dir.path()).unwrap();
+        log.append(annals::Event::new("lane-3", "T").data(&b"3.7.0.1;"[..])).unwrap().wait().unwrap();
+        log.close().unwrap();
+        assert!(checked(dir.path(), &said, After::Kill).unwrap_err().contains("where 6 comes next"));
+    }
+
+    #[test]
+    fn a_flipped_bit_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let said = written(dir.path());
+        let path = dir.path().join(format!("{:020}.seg", 0));
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[9000] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert!(checked(dir.path(), &said, After::Kill).unwrap_err().contains("is damaged"));
+    }
 }

@@ -1,7 +1,7 @@
 //! A worker's process, and the lines it writes.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -12,11 +12,10 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A process whose stdout is read. Killed when it is dropped.
 #[derive(Debug)]
-#[allow(dead_code)] // for the layers to come
 pub struct Process {
     child: Child,
     lines: Receiver<String>,
-    pub stdin: Option<ChildStdin>,
+    stdin: Option<ChildStdin>,
 }
 
 /// What a process did next.
@@ -37,7 +36,6 @@ pub fn worker<S: AsRef<OsStr>>(kind: &str, args: impl IntoIterator<Item = S>) ->
 }
 
 /// The command `annals`: `ANNALS_BIN`, or beside this program.
-#[allow(dead_code)]
 pub fn annals() -> Result<PathBuf, String> {
     let path = match std::env::var_os("ANNALS_BIN") {
         Some(path) => PathBuf::from(path),
@@ -73,6 +71,26 @@ impl Process {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its stdin, for a thread of its own.
+    pub fn take_stdin(&mut self) -> Option<ChildStdin> {
+        self.stdin.take()
+    }
+
+    /// Writes a line to its stdin.
+    pub fn say(&mut self, line: impl std::fmt::Display) -> Result<(), String> {
+        let stdin = self.stdin.as_mut().ok_or("its stdin is closed")?;
+        stdin.write_all(format!("{line}\n").as_bytes()).map_err(|error| format!("it does not listen: {error}"))
+    }
+
+    /// The next line; an error when there is none.
+    pub fn line(&self) -> Result<String, String> {
+        match self.next(PATIENCE) {
+            Next::Line(line) => Ok(line),
+            Next::Silent => Err(format!("process {} said nothing for {PATIENCE:?}", self.pid())),
+            Next::Ended => Err(format!("process {} has ended", self.pid())),
+        }
     }
 
     /// The next line within so long a time.

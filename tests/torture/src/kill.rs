@@ -1,4 +1,9 @@
-//! Real processes killed at random moments, and again while they recover.
+//! Real processes killed at random moments, and again while they recover: workers, and the command `annals`.
+
+mod cold;
+mod command;
+
+pub use cold::write_unsynced;
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,7 +11,7 @@ use std::time::Duration;
 use annals::testkit::{Env, Random, SeededRandom};
 
 use crate::check::{After, Facts, Found, check};
-use crate::child::{Process, worker};
+use crate::child::{Process, annals, worker};
 use crate::summary::Summary;
 use crate::workload::{pick, random};
 
@@ -28,12 +33,22 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Summary {
     let mut summary = Summary::new("kill");
+    let bin = annals();
+    if let Err(why) = &bin {
+        eprintln!("torture kill: the command was left out: {why}");
+    }
     let mut kills = 0;
     let mut seed = args.seed;
     while kills < args.runs && summary.violations() < VIOLATIONS_MAX {
         let generations = GENERATIONS.min(args.runs - kills);
         let mut counts = Counts::default();
-        if let Err(what) = one_log(seed, generations, None, &mut counts) {
+        // Two logs of five are written by the command.
+        let outcome = match (&bin, seed % 5) {
+            (Ok(bin), 0) => command::append_lines(bin, seed, generations, &mut counts),
+            (Ok(bin), 3) => command::import(bin, seed, generations, &mut counts),
+            _ => one_log(seed, generations, None, &mut counts),
+        };
+        if let Err(what) = outcome {
             summary.violation(format!("{what}; again: tools/torture kill --runs {generations} --seed {seed}"));
         }
         kills += generations;
@@ -43,7 +58,18 @@ pub fn run(args: &Args) -> Summary {
         summary.count("at fail points", counts.fail_points);
         summary.count("acknowledged appends", counts.acks);
         summary.count("events checked", counts.events);
+        summary.count("seen by readers beside", counts.seen);
         summary.count("torn tails", counts.torn);
+        summary.count("kills of the command", counts.commands);
+    }
+    match cold::truths(bin.ok().as_deref()) {
+        Ok(cold::Told { by_command, skipped }) => {
+            summary.count("cold truths", 2 + 2 * u64::from(by_command));
+            if let Some(why) = skipped {
+                eprintln!("torture kill: the command was not started in another boot: {why}");
+            }
+        }
+        Err(what) => summary.violation(format!("{what}; again: tools/torture kill --runs 0")),
     }
     summary
 }
@@ -55,7 +81,9 @@ struct Counts {
     fail_points: u64,
     acks: u64,
     events: u64,
+    seen: u64,
     torn: u64,
+    commands: u64,
 }
 
 /// The first broken promise among so many kills, for whoever plants a bug.
@@ -78,6 +106,7 @@ fn one_log(seed: u64, generations: u64, bug: Option<&str>, counts: &mut Counts) 
         one_kill(&log, &mut facts, generation, bug, &random, counts)?;
         let Found { events, torn, .. } = check(&log, &mut facts, After::Kill, &Env::system())?;
         counts.events += events;
+        counts.seen = facts.seen();
         counts.torn += u64::from(torn > 0);
         Ok(())
     });
@@ -138,6 +167,8 @@ fn write(
     if let Some(bug) = bug {
         command.args(["--bug", bug]);
     }
+    // What a reader beside the writer sees is there for ever.
+    let reader = (pick(random, 4) == 0).then(|| follow(log, facts.durable_end())).transpose()?;
     let mut process = Process::start(&mut command)?;
     if die_at.is_none() {
         let time = Duration::from_micros(pick(random, 150_000));
@@ -145,16 +176,25 @@ fn write(
         process.kill();
     }
     let status = process.end(|line| take(facts, line))?;
+    if let Some(mut reader) = reader {
+        reader.kill();
+        reader.end(|line| take(facts, line))?;
+    }
     match std::os::unix::process::ExitStatusExt::signal(&status) {
         Some(9) => Ok(()),
         _ => Err(format!("the worker was not killed, it ended by itself: {status}")),
     }
 }
 
+fn follow(log: &Path, from: u64) -> Result<Process, String> {
+    let mut command = worker("read", [log]).map_err(|error| error.to_string())?;
+    Process::start(command.args(["--from", &from.to_string()]))
+}
+
 /// A log on a healthy disk fails nothing.
 fn take(facts: &mut Facts, line: &str) -> Result<(), String> {
     if line.starts_with("failed") || line.starts_with("refused") {
-        return Err(format!("the worker {line}"));
+        return Err(format!("a worker {line}"));
     }
     facts.take(line)
 }

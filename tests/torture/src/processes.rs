@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -73,7 +74,7 @@ struct Run {
     counts: Mutex<BTreeMap<&'static str, u64>>,
     silence: Mutex<Duration>,
     /// Set when somebody saw a broken promise.
-    over: std::sync::atomic::AtomicBool,
+    over: AtomicBool,
 }
 
 impl Run {
@@ -86,7 +87,7 @@ impl Run {
             facts: Mutex::new(Facts::new(seed)),
             counts: Mutex::default(),
             silence: Mutex::default(),
-            over: std::sync::atomic::AtomicBool::new(false),
+            over: AtomicBool::new(false),
         })
     }
 
@@ -125,12 +126,11 @@ impl Run {
 
     /// Ends all when one has seen a broken promise.
     fn watched(&self, guard: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
-        use std::sync::atomic::Ordering;
         guard().inspect_err(|_| self.over.store(true, Ordering::Relaxed))
     }
 
     fn is_over(&self) -> bool {
-        self.over.load(std::sync::atomic::Ordering::Relaxed) || Instant::now() >= self.until
+        self.over.load(Ordering::Relaxed) || Instant::now() >= self.until
     }
 
     /// Until when the next process lives.
@@ -207,7 +207,11 @@ impl Run {
         let mut expected = 0;
         while !self.is_over() {
             let mut command = worker("read", [self.log()]).map_err(|error| error.to_string())?;
-            let mut process = Process::start(command.args(["--from", &expected.to_string()]))?;
+            command.args(["--from", &expected.to_string()]);
+            if let Some(bug) = &self.bug {
+                command.args(["--bug", bug]);
+            }
+            let mut process = Process::start(&mut command)?;
             let mut take = |line: &str| {
                 if line.starts_with("failed") {
                     return Err(format!("reader {reader} {line}"));

@@ -12,7 +12,7 @@ mod writer;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-pub use report::crc;
+pub use report::{crc, line};
 pub use world::WorldArgs;
 
 #[derive(Debug, clap::Subcommand)]
@@ -23,6 +23,8 @@ pub enum Args {
     Read(ReaderArgs),
     /// Opens for writing whenever a line comes on stdin, reports how that went, and closes when the next one comes.
     Race(RaceArgs),
+    /// Writes two events that the disk does not have yet, and waits to be killed.
+    Unsynced(RaceArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -71,7 +73,7 @@ pub fn run(args: &Args) -> ExitCode {
     let world = match args {
         Args::Write(args) => &args.world,
         Args::Read(args) => &args.world,
-        Args::Race(args) => &args.world,
+        Args::Race(args) | Args::Unsynced(args) => &args.world,
     };
     if let Err(error) = world.prepare() {
         report::line(format_args!("failed {error}"));
@@ -81,5 +83,12 @@ pub fn run(args: &Args) -> ExitCode {
         Args::Write(args) => writer::run(args),
         Args::Read(args) => reader::run(args),
         Args::Race(args) => crate::races::contend(args),
+        Args::Unsynced(args) => match crate::kill::write_unsynced(&args.dir) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                report::line(format_args!("failed {error}"));
+                ExitCode::FAILURE
+            }
+        },
     }
 }

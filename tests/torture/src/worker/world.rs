@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use annals::Timestamp;
 use annals::testkit::{BootId, Clock, Env, SystemClock};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
 
 use super::disk::{DieAt, FatedDisk, Stall};
 
@@ -41,6 +41,9 @@ pub struct WorldArgs {
 impl WorldArgs {
     /// Limits the process, before the log is opened.
     pub fn prepare(&self) -> Result<(), String> {
+        // Whoever started it may be killed as well: nothing is left behind then.
+        let ended = set_parent_process_death_signal(Some(Signal::KILL));
+        ended.map_err(|error| format!("cannot be ended with its parent: {error}"))?;
         if let Some(bug) = &self.bug {
             plant(bug)?;
         }

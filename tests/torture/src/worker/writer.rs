@@ -15,9 +15,9 @@
 use std::collections::VecDeque;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use annals::testkit::SeededRandom;
+use annals::testkit::{Random, SeededRandom};
 use annals::{
     Append, AppendError, Consumer, ConsumerError, Durability, Event, Expect, Log, Offset, OpenError, Receipt,
 };
@@ -104,15 +104,20 @@ impl Session<'_> {
             shares[(lane.lane % threads) as usize].push(lane);
         }
         std::thread::scope(|scope| {
-            let consumer = scope.spawn(|| self.consume());
-            let threads: Vec<_> = shares
-                .into_iter()
-                .map(|mut share| {
-                    let window = [0, 1, 8, 64][pick(random, 4) as usize];
-                    let random = SeededRandom::new(random_seed(random));
-                    scope.spawn(move || self.drive(&mut share, appends, window, &random))
-                })
-                .collect();
+            // A system without memory gives no thread; those that run have to end then.
+            let refused = |error: std::io::Error| {
+                self.stop.store(true, Ordering::Release);
+                format!("failed starting a thread: {error}")
+            };
+            let thread = std::thread::Builder::new;
+            let consumer = thread().spawn_scoped(scope, || self.consume()).map_err(refused)?;
+            let mut threads = Vec::new();
+            for mut share in shares {
+                let window = [0, 1, 8, 64][pick(random, 4) as usize];
+                let random = SeededRandom::new(random.next_u64());
+                let drive = move || self.drive(&mut share, appends, window, &random);
+                threads.push(thread().spawn_scoped(scope, drive).map_err(refused)?);
+            }
             let outcomes: Vec<_> = threads.into_iter().map(|thread| joined(thread.join())).collect();
             if naps {
                 std::thread::sleep(Duration::from_millis(annals::limits::IDLE_MARK_MS * 5 / 4)); // an idle log
@@ -253,7 +258,18 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn kept(&self, receipt: Receipt, _spec: &Spec) -> Result<annals::Appended, String> {
+    /// Waits until an append is kept; with a deadline it reports how long that took, and then waits on.
+    fn kept(&self, mut receipt: Receipt, spec: &Spec) -> Result<annals::Appended, String> {
+        if let Some(deadline) = self.args.deadline_ms.map(Duration::from_millis) {
+            let start = Instant::now();
+            match receipt.wait_for(deadline) {
+                Ok(appended) => return Ok(appended),
+                Err(AppendError::Late { .. }) => {
+                    line(format_args!("late {} {} {}", spec.lane, spec.number, start.elapsed().as_millis()));
+                }
+                Err(error) => return Err(self.poisoned(error)),
+            }
+        }
         receipt.wait().map_err(|error| self.poisoned(error))
     }
 
@@ -311,11 +327,6 @@ impl Session<'_> {
             }
         }
     }
-}
-
-fn random_seed(random: &SeededRandom) -> u64 {
-    use annals::testkit::Random;
-    random.next_u64()
 }
 
 /// What a thread returned; its panic is this one's.

@@ -26,6 +26,8 @@ mod segment;
 mod index;
 mod cursor;
 mod log;
+#[doc(hidden)]
+pub mod hostile;
 
 pub use batch::{Batch, Codec, Events, EventsBackward};
 #[cfg(feature = "tokio")]
@@ -40,6 +42,7 @@ pub use segment::ReadMode;
 /// The seams between a log and the world, for tests of programs that use a log.
 pub mod testkit {
     pub use crate::disk::*;
+    pub use crate::hostile;
     pub use crate::log::verify_with;
     #[cfg(feature = "planted-bugs")]
     pub use crate::planted::{plant, planted_bugs};

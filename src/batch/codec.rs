@@ -18,7 +18,7 @@ pub enum Codec {
 }
 
 impl Codec {
-    pub(super) fn code(self) -> u8 {
+    pub(crate) fn code(self) -> u8 {
         match self {
             Codec::None => 0,
             Codec::Lz4 => 1,

@@ -44,6 +44,9 @@ const FOOTER_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Latest moment that is read, in the year 148,000: what is added to it stays a number.
 const RECORDED_US_MAX: i64 = i64::MAX / 2;
 
+/// Largest offset that is read. No log comes near; what is added to it stays a number.
+pub(crate) const OFFSET_MAX: u64 = u64::MAX / 4;
+
 const MARKER: u32 = 0x4c4e_4e41; // "ANNL"
 const VERSION: u8 = 1;
 const CRC_FROM: usize = 8;
@@ -80,7 +83,7 @@ impl Salt {
     }
 
     /// Checksum of a header, bound to its place.
-    fn header_crc(self, at: u64, from_crc_on: &[u8]) -> u32 {
+    pub fn header_crc(self, at: u64, from_crc_on: &[u8]) -> u32 {
         let mut hasher = Hasher::new();
         if !planted(Bug::SaltIgnored) {
             hasher.update(&self.0.to_le_bytes());
@@ -328,7 +331,7 @@ impl Header {
         };
         let moments = self.recorded_us <= RECORDED_US_MAX && self.durable_hint <= self.base_offset;
         let counted = self.kind.holds_events() || self.kind == Kind::Gap || self.record_count == 0;
-        let ends = self.base_offset.checked_add(u64::from(self.record_count)).is_some();
+        let ends = self.end_offset() <= OFFSET_MAX;
         if fits && stored && kind && moments && counted && ends {
             Ok(self)
         } else {

@@ -89,7 +89,7 @@ impl NamesBuilder {
 
 impl Names {
     /// Reads the table that starts at `at` in the body.
-    pub(super) fn get(body: &[u8], at: usize, len: usize, base_offset: u64) -> Result<Names, BatchError> {
+    pub fn get(body: &[u8], at: usize, len: usize, base_offset: u64) -> Result<Names, BatchError> {
         let corrupt = BatchError::Corrupt("the names of the batch are not what they should be");
         let table = at.checked_add(len).and_then(|end| body.get(at..end)).ok_or(corrupt.clone())?;
         Self::parse(table, at, base_offset).ok_or(corrupt)

@@ -6,6 +6,9 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+/// Most steps of a pointer: JSON that is nested deeper is refused when it is read.
+const DEPTH_MAX: usize = 128;
+
 /// The places that are looked for; each has a number, in the order of asking.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
@@ -66,6 +69,9 @@ fn tokens(place: &str) -> Result<Vec<String>, String> {
         return Err("a field has a name".to_owned());
     }
     let Some(pointer) = place.strip_prefix('/') else { return Ok(vec![place.to_owned()]) };
+    if pointer.split('/').count() > DEPTH_MAX {
+        return Err(format!("a pointer has at most {DEPTH_MAX} steps, this one has more: no line is read any deeper"));
+    }
     // In this order: `~01` is `~1`.
     Ok(pointer.split('/').map(|token| token.replace("~1", "/").replace("~0", "~")).collect())
 }
@@ -213,6 +219,13 @@ mod tests {
     #[test]
     fn the_last_of_two_equal_names_counts() {
         assert_eq!(find(&["/a/b", "a"], r#"{"a":{"b":1},"a":2}"#).unwrap(), [None, Some("2")]);
+    }
+
+    #[test]
+    fn a_pointer_deeper_than_any_line_is_refused() {
+        let deep = |steps: usize| Fields::default().ask(&"/a".repeat(steps));
+        assert_eq!(deep(DEPTH_MAX), Ok(0));
+        assert!(deep(DEPTH_MAX + 1).unwrap_err().contains("128 steps"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod failure;
 mod fields;
 mod format;
 mod get;
+pub mod hostile;
 mod import;
 mod input;
 mod line;

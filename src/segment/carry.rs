@@ -170,7 +170,9 @@ impl Carry {
             let mut appends = Vec::with_capacity(count);
             for _ in 0..count {
                 let (sequence, first) = (input.u64()?, input.u64()?);
-                appends.push(CarriedAppend { sequence, first, count: input.u32()?, digest: input.u128()? });
+                let append = CarriedAppend { sequence, first, count: input.u32()?, digest: input.u128()? };
+                first.checked_add(append.count.into())?;
+                appends.push(append);
             }
             let in_order = carry.producers.last_key_value().is_none_or(|(last, _)| *last < name);
             carry.producers.insert(name, CarriedProducer { epoch, appends });

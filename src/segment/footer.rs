@@ -404,7 +404,7 @@ impl Footer {
         }
         let mut input = self.input(FIXED_BYTES + index * PLACE_ENTRY);
         let (rel, at64) = (input.u32()?, input.u32()?);
-        let base = self.base + u64::from(rel);
+        let base = self.base.checked_add(u64::from(rel))?;
         Some(Place {
             base,
             at: u64::from(at64) * 64,
@@ -437,7 +437,7 @@ impl Footer {
         let mut input = self.input(self.map_at() + index * STREAM_ENTRY);
         let hash = NameHash(input.u128()?);
         let last_version = input.u64()?;
-        let last_offset = self.base + u64::from(input.u32()?);
+        let last_offset = self.base.checked_add(u64::from(input.u32()?))?;
         let batches = input.u32()?;
         Some(StreamEntry { hash, last_version, last_offset, system: batches & SYSTEM_BIT != 0, batches })
     }

@@ -23,7 +23,7 @@
 //!
 //! The same 128 bytes stand again at 2048; all else in the page is zero.
 
-use crate::batch::{BatchError, Input, Salt};
+use crate::batch::{BatchError, Input, OFFSET_MAX, Salt};
 use crate::{LogId, Offset, TailEpoch, Timestamp};
 
 /// Where the first batch of a segment starts.
@@ -31,6 +31,8 @@ pub(crate) const PAGE_BYTES: usize = 4096;
 const COPY_AT: usize = 2048;
 const HEADER_BYTES: usize = 128;
 const CRC_AT: usize = 124;
+/// Largest number of a segment that is read. No log comes near; what is added to it stays a number.
+const NUMBER_MAX: u64 = u64::MAX / 4;
 const MAGIC: &[u8; 8] = b"ANNALSG1";
 
 const KNOWN_INCOMPATIBLE: u64 = 0;
@@ -130,6 +132,9 @@ impl SegmentHeader {
         let explained = features.1 & !KNOWN_READ_COMPATIBLE != 0 || features.2 & !KNOWN_COMPATIBLE != 0;
         if (!reserved && !explained) || !header.salt.is_usable() {
             return Err(BatchError::Corrupt("reserved bytes of the segment's header are not zero"));
+        }
+        if header.number > NUMBER_MAX || header.base.raw() > OFFSET_MAX {
+            return Err(BatchError::Corrupt("the segment's number or first offset is impossible"));
         }
         Ok(header)
     }

@@ -14,6 +14,7 @@ mod export_import;
 mod generated;
 mod get;
 mod help;
+mod hostile;
 mod import;
 mod real_data;
 mod real_data_delivery;

@@ -85,7 +85,7 @@ fn kept(path: &Path) -> PathBuf {
     folder().join(format!("{name}.hex"))
 }
 
-fn golden() -> World {
+pub fn golden() -> World {
     let world = World::new(1);
     for entry in std::fs::read_dir(folder()).unwrap() {
         let entry = entry.unwrap();
@@ -173,7 +173,7 @@ fn first_difference(kept: &str, bytes: &[u8]) -> String {
 }
 
 /// Changes both copies of a segment's header, and their checksums with them.
-fn change_header(bytes: &mut [u8], change: impl Fn(&mut [u8])) {
+pub fn change_header(bytes: &mut [u8], change: impl Fn(&mut [u8])) {
     for at in HEADERS {
         let header = &mut bytes[at..at + 128];
         change(header);

@@ -12,6 +12,7 @@ use std::time::Duration;
 use annals::testkit::{Crash, Disk, Env, Fault, Op, verify_with};
 use annals::{Append, AppendError, Durability, Event, Expect, InvalidEvent, Log, Offset, OpenError, Read, Timestamp};
 
+use crate::golden::{change_header, golden};
 use crate::hooked::{Hooked, Hooks};
 use crate::world::{DIR, SEGMENT, World, all};
 
@@ -447,3 +448,38 @@ fn a_waker_may_wait_for_a_sync() {
     receipts.into_iter().for_each(|receipt| drop(receipt.wait().unwrap()));
     assert_eq!(*syncs.1.lock().unwrap(), Some(true));
 }
+
+/// Numbers at the end of all numbers, under checksums that hold: whoever opened, read or verified such a log ended in a
+/// panic of the addition.
+#[test]
+fn a_number_that_nothing_can_be_added_to_is_damage() {
+    let far = |at: usize| {
+        let world = golden();
+        let path = world.segments().remove(0);
+        let mut bytes = world.bytes(&path);
+        change_header(&mut bytes, |header| header[at..at + 8].fill(0xff));
+        world.mem.write_file(&path, &bytes);
+        world
+    };
+    for (field, at) in [("number", 56), ("base", 64)] {
+        let world = far(at);
+        assert!(!world.verify().is_sound(), "{field}");
+        assert!(matches!(world.try_open(), Err(OpenError::Damaged(_))), "{field}");
+    }
+    let footer =
+        |base: u64| annals::testkit::hostile::footer(&[&base.to_le_bytes()[..], &FOOTER_OF_ONE_PLACE].concat());
+    footer(0);
+    footer(u64::MAX);
+    // A producer whose last append begins at the last offset there can be.
+    let mut carry = vec![0, 0, 0, 0, 1, 0, 0, 0, 1, b'p', 7, 0, 0, 0, 1, 0, 0, 0];
+    carry.extend([[0; 8], [0xff; 8]].concat());
+    carry.extend([1; 20]);
+    annals::testkit::hostile::carry(&carry);
+}
+
+/// One indexed batch, one offset behind the first of the segment.
+const FOOTER_OF_ONE_PLACE: [u8; 64] = {
+    let mut bytes = [0; 64];
+    (bytes[0], bytes[20], bytes[32]) = (1, 1, 1);
+    bytes
+};

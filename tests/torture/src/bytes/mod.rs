@@ -6,6 +6,7 @@ mod changes;
 mod cuts;
 mod flips;
 mod judge;
+#[path = "../../../log/memory.rs"]
 mod memory;
 mod store;
 
@@ -116,6 +117,9 @@ fn in_parallel(
     summary: &mut Summary,
     work: impl Fn(u64, &Counts) -> Result<(), String> + Sync,
 ) {
+    if summary.violations() >= ENOUGH {
+        return;
+    }
     let (counts, violations) = (Counts::default(), Mutex::new(Vec::new()));
     let next = AtomicU64::new(runs.start);
     let told = (runs.end - runs.start).div_ceil(20).max(20_000);
@@ -146,6 +150,9 @@ fn in_parallel(
 
 fn flip_all(args: &Args, stores: &[Store], summary: &mut Summary) {
     if args.complete {
+        // The smallest first: what breaks, breaks soon.
+        let mut stores: Vec<&Store> = stores.iter().collect();
+        stores.sort_by_key(|store| store.bits());
         for store in stores {
             eprintln!("torture bytes: every bit of {}", store.name);
             in_parallel(args, "flips", 0..store.bits(), summary, |run, counts| {

@@ -29,6 +29,7 @@ use std::time::Duration;
 use crate::batch::Input;
 use crate::disk::{Disk, DiskFile, Mode, read_full_at};
 use crate::limits::NAME_BYTES_MAX;
+use crate::planted::{Bug, planted};
 use crate::segment::NameHash;
 use crate::{Filter, LogId};
 
@@ -248,7 +249,7 @@ impl CursorFile {
         self.check()?;
         let next = Slot { sequence: self.slot.sequence + 1, place, filter, ..self.slot.clone() };
         let bytes = next.encode().ok_or_else(|| Arc::new(io::ErrorKind::InvalidInput.into()))?;
-        let index = if self.synced { 1 - self.index } else { self.index };
+        let index = if self.synced && !planted(Bug::CursorInPlace) { 1 - self.index } else { self.index };
         self.synced = false;
         let written = self.file.write_all_at(&bytes, (index * SLOT_BYTES) as u64);
         self.outcome(written)?;
@@ -260,7 +261,7 @@ impl CursorFile {
     pub fn sync(&mut self) -> Result<(), Arc<io::Error>> {
         self.check()?;
         if !self.synced {
-            let synced = self.file.sync();
+            let synced = if planted(Bug::CursorNotSynced) { Ok(()) } else { self.file.sync() };
             self.outcome(synced)?;
             self.synced = true;
         }

@@ -12,6 +12,8 @@ pub mod limits;
 mod event;
 mod filter;
 mod position;
+mod planted;
+mod sync;
 mod window;
 
 pub use event::{Event, EventRef, Headers, InvalidEvent, JSON, NewEvent};
@@ -42,6 +44,8 @@ pub mod testkit {
     pub use crate::disk::*;
     pub use crate::hostile;
     pub use crate::log::verify_with;
+    #[cfg(feature = "planted-bugs")]
+    pub use crate::planted::{plant, planted_bugs};
 }
 
 #[cfg(feature = "cli")]

@@ -32,6 +32,7 @@ use crc32fast::Hasher;
 
 use super::{BatchError, Codec, Input};
 use crate::limits::BATCH_BYTES_MAX;
+use crate::planted::{Bug, planted};
 
 /// Bytes of a header as this version writes it.
 pub(crate) const HEADER_BYTES: usize = 128;
@@ -50,6 +51,7 @@ const MARKER: u32 = 0x4c4e_4e41; // "ANNL"
 const VERSION: u8 = 1;
 const CRC_FROM: usize = 8;
 const HEADER_LEN_AT: usize = 46;
+const LENGTHS_AT: usize = 64;
 const CHAIN_AT: usize = 96;
 const _: () = assert!(CHAIN_AT + 32 == HEADER_BYTES, "as the table says");
 
@@ -74,15 +76,21 @@ impl Salt {
     }
 
     fn low(self) -> u32 {
+        if planted(Bug::SaltIgnored) {
+            return 0;
+        }
         u32::try_from(self.0 & u64::from(u32::MAX)).unwrap_or_default()
     }
 
     /// Checksum of a header, bound to its place.
     pub fn header_crc(self, at: u64, from_crc_on: &[u8]) -> u32 {
         let mut hasher = Hasher::new();
-        hasher.update(&self.0.to_le_bytes());
+        if !planted(Bug::SaltIgnored) {
+            hasher.update(&self.0.to_le_bytes());
+        }
         hasher.update(&at.to_le_bytes());
-        hasher.update(from_crc_on);
+        let covered = if planted(Bug::ChecksumWithoutLengths) { LENGTHS_AT - CRC_FROM } else { from_crc_on.len() };
+        hasher.update(from_crc_on.get(..covered).unwrap_or_default());
         hasher.finalize()
     }
 

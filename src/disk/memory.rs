@@ -35,6 +35,18 @@ pub enum Crash {
     Seeded(u64),
 }
 
+/// What becomes of one pending change at a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It reached the disk.
+    Kept,
+    /// It did not.
+    Lost,
+    /// A page that was being written: torn, and garbage in part. One number is one outcome. Other changes than
+    /// those of a page are lost.
+    Garbled(u64),
+}
+
 /// A disk in memory. Clones are the same disk.
 #[derive(Clone, Default)]
 pub struct MemDisk {
@@ -56,6 +68,55 @@ impl MemDisk {
         self.state().crash(choice);
     }
 
+    /// Another disk with the same files and the same changes pending. No handle leads to it.
+    pub fn fork(&self) -> MemDisk {
+        let state = self.state().clone();
+        let fork = MemDisk { state: Arc::new(Mutex::new(state)), changed: Arc::default() };
+        fork.state().release_handles();
+        fork
+    }
+
+    /// How many changes a power cut would keep or lose, each on its own.
+    pub fn pending(&self) -> usize {
+        let mut state = self.state().clone();
+        let mut count = 0;
+        state.cut_power(&mut |_| {
+            count += 1;
+            Fate::Lost
+        });
+        count
+    }
+
+    /// A power cut that leaves of each pending change what is said, by its number below
+    /// [`pending`](MemDisk::pending): changes of names come first, oldest first, then each file's new length and its
+    /// pages in order.
+    pub fn crash_by(&self, mut fate: impl FnMut(usize) -> Fate) {
+        let mut number = 0;
+        self.state().end_handles_and(|state| {
+            state.cut_power(&mut |_| {
+                number += 1;
+                fate(number - 1)
+            });
+        });
+    }
+
+    /// Keeps, from now on, pending changes in their order, each write on its own, for
+    /// [`crash_after`](MemDisk::crash_after). It costs a copy of each page that is written.
+    pub fn remember_order(&self) {
+        self.state().order.get_or_insert_default();
+    }
+
+    /// How many pending changes are known in their order.
+    pub fn in_order(&self) -> usize {
+        self.state().in_order().len()
+    }
+
+    /// A power cut of a disk that writes in order: the oldest so many of the pending changes are kept, the others
+    /// are lost.
+    pub fn crash_after(&self, changes: usize) {
+        self.state().end_handles_and(|state| state.cut_power_after(changes));
+    }
+
     /// Leaves room for this many more bytes of file length; without a number there is no limit.
     ///
     /// Cutting a file gives its bytes back, and so does removing it, once its last handle is dropped.
@@ -75,7 +136,7 @@ impl MemDisk {
         state.dirs.extend(path.ancestors().skip(1).map(Path::to_path_buf));
         let id = state.names.get(path).copied().unwrap_or_else(|| state.new_inode(path));
         for change in &mut state.unsynced_names {
-            change.retain(|(name, _)| name != path);
+            change.names.retain(|(name, _)| name != path);
         }
         state.durable_names.insert(path.to_path_buf(), id);
         if let Some(inode) = state.inodes.get_mut(&id) {
@@ -83,6 +144,7 @@ impl MemDisk {
             inode.unsynced.clear();
             inode.durable_len = bytes.len();
         }
+        state.forget_order(id, |_| true);
     }
 
     /// Turns one bit of a file over, at rest: no crash and no sync brings it back.
@@ -109,8 +171,9 @@ impl MemDisk {
     /// programs see them, the next sync reports success, and a power cut shows that they never reached the
     /// disk. Only writing to a page again makes it count again. Does nothing where there is no such file.
     pub fn forget_dirty(&self, path: &Path) {
-        if let Ok(inode) = self.state().file(path) {
-            inode.forget_unsynced();
+        let mut state = self.state();
+        if let Some(id) = state.names.get(path).copied() {
+            state.forget_unsynced(id);
         }
     }
 
@@ -126,7 +189,7 @@ impl MemDisk {
             (None, Mode::Create | Mode::Truncate) => {
                 state.check_parent(path)?;
                 let id = state.new_inode(path);
-                state.unsynced_names.push(vec![(path.to_path_buf(), Some(id))]);
+                state.change_names(vec![(path.to_path_buf(), Some(id))]);
                 id
             }
         };
@@ -198,7 +261,7 @@ impl Disk for MemDisk {
             state.unname(replaced);
         }
         // One change: a crash never leaves both names or none.
-        state.unsynced_names.push(vec![(from.to_path_buf(), None), (to.to_path_buf(), Some(id))]);
+        state.change_names(vec![(from.to_path_buf(), None), (to.to_path_buf(), Some(id))]);
         Ok(())
     }
 
@@ -209,7 +272,7 @@ impl Disk for MemDisk {
         }
         let id = state.names.remove(path).ok_or(ErrorKind::NotFound)?;
         state.unname(id);
-        state.unsynced_names.push(vec![(path.to_path_buf(), None)]);
+        state.change_names(vec![(path.to_path_buf(), None)]);
         Ok(())
     }
 
@@ -263,7 +326,7 @@ pub(super) struct MemFile {
 impl MemFile {
     /// [`MemDisk::forget_dirty`], whatever the file's name is by now.
     pub(super) fn forget_dirty(&self) -> io::Result<()> {
-        self.state()?.inode(self.inode)?.forget_unsynced();
+        self.state()?.forget_unsynced(self.inode);
         Ok(())
     }
 
@@ -309,6 +372,7 @@ impl DiskFile for MemFile {
         let written = buf.get(..n).filter(|written| !written.is_empty()).ok_or(ErrorKind::StorageFull)?;
         state.grow(self.inode, at.saturating_add(n as u64))?;
         state.inode(self.inode)?.write(written, index(at));
+        state.note_pages(self.inode, index(at), index(at) + n);
         state.writes += 1;
         self.disk.changed.notify_all();
         Ok(n)
@@ -323,7 +387,9 @@ impl DiskFile for MemFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.state()?.inode(self.inode)?.sync();
+        let mut state = self.state()?;
+        state.inode(self.inode)?.sync();
+        state.forget_order(self.inode, |_| true);
         Ok(())
     }
 
@@ -360,9 +426,38 @@ impl Drop for MemFile {
 }
 
 /// Names set (or removed, where there is no inode) in one step.
-type NameChange = Vec<(PathBuf, Option<u64>)>;
+#[derive(Debug, Clone)]
+struct NameChange {
+    /// Its place among all changes.
+    order: u64,
+    names: Vec<(PathBuf, Option<u64>)>,
+}
 
-#[derive(Debug)]
+/// A change of a file's bytes that no sync has made durable.
+#[derive(Debug, Clone)]
+struct FileChange {
+    /// Its place among all changes.
+    order: u64,
+    inode: u64,
+    what: Changed,
+}
+
+#[derive(Debug, Clone)]
+enum Changed {
+    Length(usize),
+    /// What a page held after it.
+    Page(usize, Vec<u8>),
+}
+
+/// What a power cut takes as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pending {
+    Names,
+    Length,
+    Page,
+}
+
+#[derive(Debug, Clone)]
 struct State {
     inodes: BTreeMap<u64, Inode>,
     /// Directories are durable as soon as they are made.
@@ -373,6 +468,9 @@ struct State {
     durable_names: BTreeMap<PathBuf, u64>,
     /// What leads from the durable names to the ones seen, oldest first.
     unsynced_names: Vec<NameChange>,
+    /// The changes of files in their order, where that is asked for.
+    order: Option<Vec<FileChange>>,
+    changes: u64,
     next_id: u64,
     crashes: u64,
     free: Option<u64>,
@@ -388,6 +486,8 @@ impl Default for State {
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
             unsynced_names: Vec::new(),
+            order: None,
+            changes: 0,
             next_id: 0,
             crashes: 0,
             free: None,
@@ -447,13 +547,20 @@ impl State {
         let inode = self.inode(id)?;
         inode.bytes.try_reserve(index(more)).map_err(|_| ErrorKind::FileTooLarge)?;
         inode.bytes.resize(inode.bytes.len() + index(more), 0);
+        let len = inode.bytes.len();
         self.free = free;
+        if more > 0 {
+            self.note(id, || Changed::Length(len));
+        }
         Ok(())
     }
 
     fn set_len(&mut self, id: u64, len: u64) -> io::Result<()> {
         let less = self.len_of(id).saturating_sub(len);
         self.inode(id)?.cut(index(len));
+        if less > 0 {
+            self.note(id, || Changed::Length(index(len)));
+        }
         self.free = self.free.map(|free| free.saturating_add(less));
         self.grow(id, len)
     }
@@ -464,8 +571,8 @@ impl State {
         let mut durable: Vec<NameChange> = Vec::new();
         let mut waiting: Vec<NameChange> = Vec::new();
         for change in std::mem::take(&mut self.unsynced_names).into_iter().rev() {
-            if change.iter().any(|(name, _)| name.parent() == Some(dir) || synced.contains(name)) {
-                synced.extend(change.iter().map(|(name, _)| name.clone()));
+            if change.names.iter().any(|(name, _)| name.parent() == Some(dir) || synced.contains(name)) {
+                synced.extend(change.names.iter().map(|(name, _)| name.clone()));
                 durable.push(change);
             } else {
                 waiting.push(change);
@@ -479,7 +586,7 @@ impl State {
     /// Forgets the files that no program and no crash can bring back.
     fn drop_unreachable(&mut self) {
         let durable = self.durable_names.values().copied();
-        let unsynced = self.unsynced_names.iter().flatten().filter_map(|(_, id)| *id);
+        let unsynced = self.unsynced_names.iter().flat_map(|change| &change.names).filter_map(|(_, id)| *id);
         let reachable: BTreeSet<u64> = durable.chain(unsynced).collect();
         self.inodes.retain(|id, inode| inode.named || inode.handles > 0 || reachable.contains(id));
     }
@@ -493,35 +600,122 @@ impl State {
             .sum()
     }
 
+    fn change_names(&mut self, names: Vec<(PathBuf, Option<u64>)>) {
+        self.changes += 1;
+        self.unsynced_names.push(NameChange { order: self.changes, names });
+    }
+
+    /// Takes note of a change of a file, where the order is asked for.
+    fn note(&mut self, inode: u64, what: impl FnOnce() -> Changed) {
+        if let Some(order) = &mut self.order {
+            self.changes += 1;
+            order.push(FileChange { order: self.changes, inode, what: what() });
+        }
+    }
+
+    /// Takes note of the pages that a write has changed.
+    fn note_pages(&mut self, id: u64, at: usize, end: usize) {
+        if self.order.is_none() {
+            return;
+        }
+        for page in at / PAGE_BYTES..end.div_ceil(PAGE_BYTES) {
+            let Some(inode) = self.inodes.get(&id) else { return };
+            let start = page * PAGE_BYTES;
+            let bytes = inode.bytes.get(start..inode.bytes.len().min(start + PAGE_BYTES)).unwrap_or_default().to_vec();
+            self.note(id, || Changed::Page(page, bytes));
+        }
+    }
+
+    /// Changes of a file are no longer pending.
+    fn forget_order(&mut self, id: u64, which: impl Fn(&Changed) -> bool) {
+        if let Some(order) = &mut self.order {
+            order.retain(|change| change.inode != id || !which(&change.what));
+        }
+    }
+
+    fn forget_unsynced(&mut self, id: u64) {
+        if let Some(inode) = self.inodes.get_mut(&id) {
+            inode.forget_unsynced();
+        }
+        self.forget_order(id, |what| matches!(what, Changed::Page(..)));
+    }
+
+    /// The places of the pending changes among all changes.
+    fn in_order(&self) -> Vec<u64> {
+        let files = self.order.iter().flatten().map(|change| change.order);
+        let mut all: Vec<u64> = files.chain(self.unsynced_names.iter().map(|change| change.order)).collect();
+        all.sort_unstable();
+        all
+    }
+
     fn crash(&mut self, choice: Crash) {
+        match choice {
+            Crash::KeepAll => self.end_handles_and(|_| ()),
+            Crash::LoseUnsynced => self.end_handles_and(|state| state.cut_power(&mut |_| Fate::Lost)),
+            Crash::Seeded(seed) => {
+                let random = SeededRandom::new(seed);
+                let mut fate = |pending| match pending {
+                    Pending::Names | Pending::Length if pick(&random, 2) == 0 => Fate::Kept,
+                    Pending::Names | Pending::Length => Fate::Lost,
+                    Pending::Page => match pick(&random, 3) {
+                        0 => Fate::Lost,
+                        1 => Fate::Kept,
+                        _ => Fate::Garbled(random.next_u64()),
+                    },
+                };
+                self.end_handles_and(|state| state.cut_power(&mut fate));
+            }
+        }
+    }
+
+    /// Ends all handles and does something to the files; their space is what is left of them then.
+    fn end_handles_and(&mut self, change: impl FnOnce(&mut State)) {
         let used_before = self.used();
         self.crashes += 1;
-        let random = match choice {
-            Crash::KeepAll => None,
-            Crash::LoseUnsynced => Some(None),
-            Crash::Seeded(seed) => Some(Some(SeededRandom::new(seed))),
-        };
-        if let Some(random) = random {
-            for change in std::mem::take(&mut self.unsynced_names) {
-                if random.as_ref().is_some_and(|random| pick(random, 2) == 0) {
-                    apply(&mut self.durable_names, change);
-                }
-            }
-            self.names.clone_from(&self.durable_names);
-            self.inodes.values_mut().for_each(|inode| inode.lose_power(random.as_ref()));
-        }
-        let named: BTreeSet<u64> = self.names.values().copied().collect();
-        for (id, inode) in &mut self.inodes {
-            (inode.named, inode.handles, inode.locked_by) = (named.contains(id), 0, None);
-        }
+        change(self);
+        self.release_handles();
         self.drop_unreachable();
         let used = self.used();
         self.free = self.free.map(|free| free.saturating_add(used_before).saturating_sub(used));
     }
+
+    fn release_handles(&mut self) {
+        let named: BTreeSet<u64> = self.names.values().copied().collect();
+        for (id, inode) in &mut self.inodes {
+            (inode.named, inode.handles, inode.locked_by) = (named.contains(id), 0, None);
+        }
+    }
+
+    /// The power goes: asks for the fate of each pending change.
+    fn cut_power(&mut self, fate: &mut dyn FnMut(Pending) -> Fate) {
+        for change in std::mem::take(&mut self.unsynced_names) {
+            if fate(Pending::Names) == Fate::Kept {
+                apply(&mut self.durable_names, change);
+            }
+        }
+        self.names.clone_from(&self.durable_names);
+        self.inodes.values_mut().for_each(|inode| inode.lose_power(fate));
+        self.order.iter_mut().for_each(Vec::clear);
+    }
+
+    /// The power goes: so many of the oldest pending changes have reached the disk.
+    fn cut_power_after(&mut self, changes: usize) {
+        let before = self.in_order().get(changes).copied().unwrap_or(u64::MAX);
+        let names = std::mem::take(&mut self.unsynced_names);
+        let files = self.order.as_mut().map(std::mem::take).unwrap_or_default();
+        self.cut_power(&mut |_| Fate::Lost);
+        names.into_iter().filter(|change| change.order < before).for_each(|c| apply(&mut self.durable_names, c));
+        self.names.clone_from(&self.durable_names);
+        for change in files.into_iter().filter(|change| change.order < before) {
+            if let Some(inode) = self.inodes.get_mut(&change.inode) {
+                inode.put_durable(change.what);
+            }
+        }
+    }
 }
 
 fn apply(names: &mut BTreeMap<PathBuf, u64>, change: NameChange) {
-    for (name, id) in change {
+    for (name, id) in change.names {
         match id {
             Some(id) => names.insert(name, id),
             None => names.remove(&name),
@@ -530,7 +724,7 @@ fn apply(names: &mut BTreeMap<PathBuf, u64>, change: NameChange) {
 }
 
 /// What a page held at the last sync.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct OldPage {
     /// May be shorter than a page: the rest is zeros.
     durable: Vec<u8>,
@@ -538,7 +732,7 @@ struct OldPage {
     lost: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Inode {
     /// What programs see.
     bytes: Vec<u8>,
@@ -589,11 +783,11 @@ impl Inode {
         self.unsynced.values_mut().for_each(|old| old.lost = true);
     }
 
-    /// Becomes what is found after a power cut. Without random numbers all that is unsynced is lost.
-    fn lose_power(&mut self, random: Option<&SeededRandom>) {
+    /// Becomes what is found after a power cut.
+    fn lose_power(&mut self, fate: &mut dyn FnMut(Pending) -> Fate) {
         let len_before = self.bytes.len();
-        let keep_len = random.is_some_and(|random| pick(random, 2) == 0);
-        let len = if keep_len { len_before } else { self.durable_len };
+        let is_kept = len_before == self.durable_len || fate(Pending::Length) == Fate::Kept;
+        let len = if is_kept { len_before } else { self.durable_len };
         self.bytes.resize(len_before.max(self.durable_len), 0);
         for (page, mut old) in std::mem::take(&mut self.unsynced) {
             let start = page * PAGE_BYTES;
@@ -601,14 +795,27 @@ impl Inode {
             let Some(seen) = self.bytes.get_mut(start..end) else { continue };
             old.durable.resize(seen.len(), 0);
             // A page that was cut off has no new bytes that could be kept.
-            match random.filter(|_| !old.lost && start < len_before).map(|random| (pick(random, 3), random)) {
-                None | Some((0, _)) => seen.copy_from_slice(&old.durable),
-                Some((1, _)) => {}
-                Some((_, random)) => garble(seen, &old.durable, random),
+            let fate = if old.lost || start >= len_before { Fate::Lost } else { fate(Pending::Page) };
+            match fate {
+                Fate::Lost => seen.copy_from_slice(&old.durable),
+                Fate::Kept => {}
+                Fate::Garbled(seed) => garble(seen, &old.durable, &SeededRandom::new(seed)),
             }
         }
         self.bytes.resize(len, 0);
         self.durable_len = len;
+    }
+
+    /// Takes a change as one that has reached the disk. Nothing is pending.
+    fn put_durable(&mut self, what: Changed) {
+        match what {
+            Changed::Length(len) => self.bytes.resize(len, 0),
+            Changed::Page(page, new) => {
+                let there = self.bytes.get_mut(page * PAGE_BYTES..).unwrap_or_default();
+                there.iter_mut().zip(new).for_each(|(there, new)| *there = new);
+            }
+        }
+        self.durable_len = self.bytes.len();
     }
 }
 

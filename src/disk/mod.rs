@@ -14,7 +14,7 @@ mod watch;
 
 pub use env::{BootId, Clock, Env, Jobs, ManualClock, Random, SeededRandom, SystemClock, SystemRandom};
 pub use faulty::{Fault, FaultyDisk, Op};
-pub use memory::{Crash, MemDisk};
+pub use memory::{Crash, Fate, MemDisk};
 pub use real::RealDisk;
 
 use std::fmt;
@@ -24,6 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+
+use crate::planted::{Bug, planted};
 
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +128,7 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
         while !rest.is_empty() {
             match self.write_at(rest, at) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(_) if planted(Bug::ShortWriteTaken) => return Ok(()),
                 Ok(n) => {
                     rest = rest.get(n..).unwrap_or_default();
                     at += n as u64;

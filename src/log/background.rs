@@ -1,10 +1,9 @@
 //! What a log does without being asked: late syncs, idle marks, footers, zeros ahead. Each is a step that a
 //! test can run by hand; two threads run them otherwise.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use super::error::IoFailure;
 use super::shared::{Shared, lock};
@@ -12,50 +11,6 @@ use crate::batch::Kind;
 use crate::index::{self, Build, IndexName, IndexSet, NAME_UNFINISHED};
 use crate::limits::{BATCH_BYTES_TARGET, IDLE_MARK_MS, OS_SYNC_BYTES, OS_SYNC_MS};
 use crate::segment::{ScanError, seal};
-
-/// Wakes a background thread.
-#[derive(Debug, Default)]
-pub(super) struct Signal {
-    state: Mutex<SignalState>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct SignalState {
-    set: bool,
-    stop: bool,
-}
-
-impl Signal {
-    pub fn set(&self) {
-        lock(&self.state).set = true;
-        self.changed.notify_one();
-    }
-
-    pub fn is_stopped(&self) -> bool {
-        lock(&self.state).stop
-    }
-
-    pub fn stop(&self) {
-        lock(&self.state).stop = true;
-        self.changed.notify_one();
-    }
-
-    /// Waits until it is set, or so many milliseconds; false when the thread has to end.
-    fn wait(&self, ms: Option<u64>) -> bool {
-        let state = lock(&self.state);
-        let idle = |state: &mut SignalState| !state.set && !state.stop;
-        let mut state = match ms {
-            None => self.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner),
-            Some(ms) => {
-                let waited = self.changed.wait_timeout_while(state, Duration::from_millis(ms), idle);
-                waited.unwrap_or_else(PoisonError::into_inner).0
-            }
-        };
-        state.set = false;
-        !state.stop
-    }
-}
 
 /// How often a segment that could not be sealed is tried again.
 const RETRY_MS: u64 = 1000;
@@ -85,7 +40,7 @@ impl Shared {
     fn run_sync(&self) {
         loop {
             let wait = self.next_sync_step_ms();
-            if !self.sync_signal.wait(wait) {
+            if !self.group.signal.wait(wait) {
                 return;
             }
             // A failure is kept in the log's poison, where everybody finds it.
@@ -114,7 +69,7 @@ impl Shared {
 
     /// Tells all threads to end.
     pub fn stop_threads(&self) {
-        [&self.sync_signal, &self.work_signal, &self.index_signal].iter().for_each(|signal| signal.stop());
+        [&self.group.signal, &self.work_signal, &self.index_signal].iter().for_each(|signal| signal.stop());
     }
 
     /// Makes the merged index that is due, or removes what is of no use beside the others. Returns whether
@@ -201,8 +156,7 @@ impl Shared {
 
     fn log_step(&self) -> Result<bool, IoFailure> {
         if self.poisoned().is_some() {
-            let all = self.waiters().all();
-            all.for_each(super::receipt::Waiter::wake);
+            self.group.wake_all();
             return Ok(false);
         }
         let (due, large, quiet) = {
@@ -212,12 +166,12 @@ impl Shared {
             let large = plan.queued_bytes >= BATCH_BYTES_TARGET;
             (due || plan.unsynced_bytes >= OS_SYNC_BYTES, large, plan.is_quiet(now))
         };
-        let awaited = self.waiters().await_write();
+        let awaited = self.group.waiters().await_write();
         if awaited {
             self.write_and_wake()?;
-            self.wake_written();
+            self.group.wake_written();
         }
-        if due || self.waiters().has_tasks() {
+        if due || self.group.waiters().has_tasks() {
             self.commit_all()?;
             return Ok(true);
         }

@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use super::append::Durability;
 use super::error::{AppendError, IoFailure};
+use super::group::Kept;
 use super::layout::{self, segment_path};
 use super::lock::LockRecord;
 use super::plan::{Item, NewSegment};
-use super::receipt::Waiter;
 use super::shared::{Shared, ToSeal, lock};
 use crate::batch::{ClosedBatch, Kind, Previous, control_batch};
 use crate::disk::DiskFile;
+use crate::planted::{Bug, planted};
 use crate::segment::{PAGE_BYTES, Segment};
 
 /// Where the next write goes.
@@ -42,7 +43,7 @@ pub(super) struct Io {
 impl Shared {
     /// Waits until events up to an offset are with the operating system.
     pub fn wait_written(&self, target: u64) -> Result<(), AppendError> {
-        while !self.is_written(target)? {
+        while !self.is_kept(target, Kept::Written)? {
             // A failure ends the loop by its poison.
             let _ = self.write_and_wake();
         }
@@ -51,57 +52,16 @@ impl Shared {
 
     /// Waits until events up to an offset are durable.
     pub fn wait_durable(&self, target: u64) -> Result<(), AppendError> {
-        let mut waiting = None;
-        let outcome = loop {
-            match self.is_durable(target) {
-                Ok(false) => {}
-                Ok(true) => break Ok(()),
-                Err(error) => break Err(error),
-            }
-            if let Some(right) = self.try_sync_right() {
-                // A failure ends the loop by its poison.
-                let _ = self.commit();
-                drop(right);
-                self.wake();
-                continue;
-            }
-            if waiting.is_none() {
-                // Then look once more: whoever has the right looks at those who wait after giving it back.
-                waiting = Some(self.waiters().join(target, None, Waiter::Thread(std::thread::current())));
-                continue;
-            }
-            std::thread::park();
-        };
-        if let Some(id) = waiting {
-            self.waiters().leave(target, id);
-        }
-        outcome
-    }
-
-    /// Wakes the next leader, then those whose events are durable.
-    pub fn wake(&self) {
-        let wake = self.waiters().durable(self.durable_end());
-        if let Some(leader) = wake.leader {
-            leader.unpark();
-        } else if wake.only_tasks_left {
-            self.sync_signal.set();
-        }
-        wake.done.into_values().for_each(Waiter::wake);
-        self.wake_written();
-    }
-
-    /// Wakes the tasks whose events are with the operating system.
-    pub fn wake_written(&self) {
-        let written = self.waiters().written(self.written_end());
-        written.for_each(std::task::Waker::wake);
+        // A failure ends the wait by its poison.
+        self.group.wait_durable(target, || drop(self.commit())).map_err(AppendError::OutcomeUnknown)
     }
 
     /// Makes durable all that was appended so far, for all who wait.
     pub fn commit_all(&self) -> Result<(), IoFailure> {
-        let right = self.sync_right();
+        let right = self.group.right();
         let outcome = self.commit();
         drop(right);
-        self.wake();
+        self.group.wake();
         outcome
     }
 
@@ -118,7 +78,15 @@ impl Shared {
             plan.unsynced_bytes = 0;
             plan.taken
         };
-        self.sync_file(&*file, &segment.path)?;
+        if planted(Bug::DurableEndBeforeSync) {
+            self.group.publish_durable(end);
+        }
+        if planted(Bug::LockBeforeSync) {
+            let _ = self.write_lock_record(&mut self.io(), end);
+        }
+        if !planted(Bug::AckBeforeSync) {
+            self.sync_file(&*file, &segment.path)?;
+        }
         let mut io = self.io();
         if io.segment.base() == segment.base() {
             io.synced_bytes = at.saturating_sub(io.durable_at);
@@ -144,7 +112,7 @@ impl Shared {
         let durable_end = self.durable_end();
         let outcome = self.write_queue();
         if self.durable_end() > durable_end {
-            self.wake();
+            self.group.wake();
         }
         outcome
     }
@@ -179,12 +147,16 @@ impl Shared {
             batch.compress(self.options.codec);
         }
         let at = io.at;
-        io.previous = batch.seal(io.segment.header.salt, at, io.previous, self.durable_end());
+        let hint = if planted(Bug::HintAhead) { io.end } else { self.durable_end() };
+        io.previous = batch.seal(io.segment.header.salt, at, io.previous, hint);
         let end_at = at + batch.bytes.len() as u64;
         self.claim_from_fill(io.segment.base(), end_at);
-        io.file
-            .write_all_at(&batch.bytes, at)
-            .map_err(|error| self.fail(IoFailure::new("writing", &io.segment.path, error)))?;
+        match io.file.write_all_at(&batch.bytes, at) {
+            Err(error) if !planted(Bug::WriteErrorIgnored) => {
+                return Err(self.fail(IoFailure::new("writing", &io.segment.path, error)));
+            }
+            _ => {}
+        }
         if batch.bytes.len() < planned {
             // The plan reckoned with the length before compression.
             let mut plan = self.plan();
@@ -196,7 +168,7 @@ impl Shared {
         io.last_kind = batch.header.kind;
         io.end = batch.header.end_offset();
         io.segment.note(&batch.header, at);
-        self.publish_written(io.end);
+        self.group.publish_written(io.end);
         Ok(batch.bytes)
     }
 
@@ -204,7 +176,9 @@ impl Shared {
     /// durable and its own head is.
     fn roll_files(&self, io: &mut Io, mut new: NewSegment) -> Result<(), IoFailure> {
         let old = Arc::clone(&io.segment);
-        self.sync_file(&*io.file, &old.path)?;
+        if !planted(Bug::RollNotSynced) {
+            self.sync_file(&*io.file, &old.path)?;
+        }
         io.durable_at = io.at;
         let end = io.end;
         self.publish(io, end);
@@ -216,15 +190,17 @@ impl Shared {
         let begin = || {
             new.file.write_all_at(&new.header.encode(), 0)?;
             new.file.write_all_at(&new.carry.bytes, at)?;
-            new.file.sync()?;
+            if !planted(Bug::HeadNotSynced) {
+                new.file.sync()?;
+            }
             self.env.disk.remove(&new.room)?;
             self.env.disk.rename(&new.unborn, &path)?;
-            self.env.disk.sync_dir(&self.dir)
+            if planted(Bug::RenameNotSynced) { Ok(()) } else { self.env.disk.sync_dir(&self.dir) }
         };
         begin().map_err(|error| failed("beginning", error))?;
         let segment = Arc::new(Segment::new(Arc::clone(&self.env.disk), path.clone(), new.header));
         segment.activate(Arc::clone(&new.file));
-        self.add_segment(Arc::clone(&segment));
+        self.group.add_segment(Arc::clone(&segment));
         let (old_file, old_at) = (std::mem::replace(&mut io.file, new.file), io.at);
         if let Err(error) = old_file.unlock() {
             tracing::warn!(file = %old.path.display(), %error, "not unlocked");
@@ -248,7 +224,7 @@ impl Shared {
         if let Err(error) = self.write_lock_record(io, end) {
             tracing::warn!(file = %self.dir.join(layout::LOCK).display(), %error, "not written");
         }
-        self.publish_durable(end);
+        self.group.publish_durable(end);
     }
 
     /// Writes down in the file `LOCK` that events up to an offset are durable.
@@ -259,7 +235,7 @@ impl Shared {
             sequence: io.lock_sequence,
             boot: self.env.boot,
             segment: io.segment.base(),
-            written_end: self.written_end(),
+            written_end: self.group.written_end(),
             durable_end: self.durable_end().max(end),
             durable_at: u32::try_from(io.durable_at).unwrap_or(u32::MAX),
             pid: std::process::id(),

@@ -18,6 +18,7 @@
 
 use crate::batch::Input;
 use crate::disk::BootId;
+use crate::planted::{Bug, planted};
 use crate::segment::Evidence;
 
 /// Bytes of the record, and of the file.
@@ -83,7 +84,7 @@ pub(super) fn evidence(record: Option<LockRecord>, base: u64, boot: BootId) -> E
     let same_boot = record.is_some_and(|record| record.is_of(boot));
     let about = record.filter(|record| record.segment == base);
     Evidence {
-        boot_changed: !same_boot,
+        boot_changed: !same_boot && !planted(Bug::BootIgnored),
         // What the operating system had, it still has if it ran on.
         durable_end: about.map_or(0, |record| match same_boot {
             true => record.written_end.max(record.durable_end),

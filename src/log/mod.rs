@@ -12,6 +12,9 @@ mod producer;
 mod streams;
 mod plan;
 mod receipt;
+mod waiters;
+mod signal;
+mod group;
 mod commit;
 mod fill;
 mod background;
@@ -308,7 +311,7 @@ impl Inner {
         let outcome = if is_open { self.shared.finish().map_err(AppendError::OutcomeUnknown) } else { Ok(()) };
         self.shared.plan().closed = true;
         self.shared.stop_threads();
-        self.shared.close();
+        self.shared.group.close();
         for thread in lock(&self.threads).drain(..) {
             // The last clone may be dropped by a waker, which one of them calls: it cannot wait for itself. And one
             // that panicked has nothing more to do; its panic was shown.

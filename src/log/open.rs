@@ -22,9 +22,10 @@ use super::producer;
 use super::shared::Shared;
 use super::streams::Streams;
 use super::torn;
-use crate::batch::{BatchError, HEADER_BYTES, Kind, Previous, checked_body, control_batch};
+use crate::batch::{BATCH_ALIGN, BatchError, HEADER_BYTES, Kind, Previous, checked_body, control_batch};
 use crate::disk::{DiskFile, Mode};
 use crate::limits::SEGMENT_BYTES_FIRST;
+use crate::planted::{Bug, planted};
 use crate::segment::{
     Bytesource, CarriedRecord, Carry, Contents, Evidence, PAGE_BYTES, RawBatch, Scan, ScanError, Segment,
     SegmentHeader, Tail, Trailer, Verdict, read_trailer, recover, write_end,
@@ -192,7 +193,9 @@ impl FoundState {
             }
             (Kind::Events | Kind::System, Some(carry)) => {
                 let batch = batch.decode(header.salt)?;
-                self.streams.take_note(header.log_id, &batch);
+                if !planted(Bug::VersionsForgotten) {
+                    self.streams.take_note(header.log_id, &batch);
+                }
                 for event in batch.events().filter(|event| event.is_system()) {
                     let record = CarriedRecord {
                         offset: event.offset().raw(),
@@ -315,7 +318,7 @@ impl Opening<'_> {
             state.batch(&header, batch)
         });
         let path = &segment.path;
-        let tail = tail.map_err(|error| open_scan_failed(path, error, base, evidence.durable_end.max(base)))?;
+        let mut tail = tail.map_err(|error| open_scan_failed(path, error, base, evidence.durable_end.max(base)))?;
         match &tail.verdict {
             Verdict::Damaged { what, end } => {
                 let cursor = cursors.filter(|cursor| cursor.next > tail.end).map(|cursor| cursor.says());
@@ -327,6 +330,9 @@ impl Opening<'_> {
                 return Err(damaged(path, tail.end_at, base, tail.end, "the carry batch is not whole"));
             }
             Verdict::Clean => {}
+            Verdict::Torn { to, .. } if planted(Bug::AppendBehindTorn) => {
+                tail.end_at = to.next_multiple_of(BATCH_ALIGN as u64);
+            }
             Verdict::Torn { to, why } => self.cut(&segment, &found.file, &tail, *to, why)?,
         }
         let Tail { end, end_at, previous, .. } = tail;
@@ -367,7 +373,10 @@ impl Opening<'_> {
     ) -> Result<(), OpenError> {
         let path = &segment.path;
         let failed = |error| open_failed("cutting the torn tail of", path, error);
-        let kept = torn::keep(self.disk(), self.dir, segment, &**file, tail, to).map_err(failed)?;
+        let kept = match planted(Bug::TornNotKept) {
+            true => self.dir.join(layout::TORN),
+            false => torn::keep(self.disk(), self.dir, segment, &**file, tail, to).map_err(failed)?,
+        };
         let bytes = to - tail.end_at;
         tracing::warn!(file = %path.display(), at = tail.end_at, bytes, kept = %kept.display(), why, "cut a torn tail");
         let (file, at, why) = (path.clone(), tail.end_at, why.to_owned());
@@ -390,6 +399,9 @@ impl Opening<'_> {
         last.file.sync().map_err(failed)?;
         last.end_at += mark.bytes.len() as u64;
         last.found.last_kind = Kind::Mark;
+        if planted(Bug::TornNotCleared) {
+            return Ok(());
+        }
         let failed = |error| open_failed("cutting the torn tail of", path, error);
         let len = last.file.len().map_err(failed)?;
         last.file.set_len(last.end_at).map_err(failed)?;
@@ -429,7 +441,7 @@ impl Opening<'_> {
             file.write_all_at(&carry.bytes, at)?;
             file.sync()?;
             env.disk.rename(&unborn, &path)?;
-            env.disk.sync_dir(self.dir)
+            if planted(Bug::CreationNotSynced) { Ok(()) } else { env.disk.sync_dir(self.dir) }
         };
         begin().map_err(failed)?;
         self.report.created = true;
@@ -469,9 +481,13 @@ impl Opening<'_> {
             taken = taken.max((end_at + 4 * HEADER_BYTES as u64).next_multiple_of(PAGE_BYTES as u64));
             file.allocate(len, taken - len).map_err(failed)?;
         }
-        self.write_again(&*file, base, end_at, &found).map_err(failed)?;
-        file.sync().map_err(failed)?;
-        self.disk().sync_dir(self.dir).map_err(failed)?;
+        if !planted(Bug::RecoveryNotSynced) {
+            self.write_again(&*file, base, end_at, &found).map_err(failed)?;
+            file.sync().map_err(failed)?;
+        }
+        if !planted(Bug::CreationNotSynced) {
+            self.disk().sync_dir(self.dir).map_err(failed)?;
+        }
         segment.activate(Arc::clone(&file));
         let header = segment.header;
         self.segments.push(Arc::clone(&segment));

@@ -21,6 +21,7 @@ use crate::limits::{
     BATCH_BYTES_MAX, BATCH_BYTES_TARGET, BATCH_NAMES_MAX, CARRIED_STREAMS_MAX, IDLE_MARK_MS, OS_SYNC_BYTES,
     PENDING_BYTES_MAX, SEGMENT_STREAMS_MAX,
 };
+use crate::planted::{Bug, planted};
 use crate::segment::{ByName, CarriedAppend, CarriedRecord, Carry, NameHash, PAGE_BYTES, SegmentHeader};
 use crate::{LogId, Offset, TailEpoch};
 
@@ -169,7 +170,7 @@ impl Shared {
             let help = rolled && plan.sealing.len() > TO_SEAL_MAX;
             drop(plan);
             if wake {
-                self.sync_signal.set();
+                self.group.signal.set();
             }
             if help {
                 self.seal_next();
@@ -311,7 +312,11 @@ impl Plan {
     /// Starts the next segment: a file with its space, and a place in the queue. What is written of it, and
     /// its name, follow in their turn.
     fn roll(&mut self, shared: &Shared, needed: u64) -> Result<(), AppendError> {
-        let carry = control_batch(Kind::Carry, self.next, 0, self.recorded_us, self.tail_epoch, &self.carry.encode());
+        let mut carried = self.carry.encode();
+        if planted(Bug::ProducersNotCarried) {
+            carried = Carry { streams: self.carry.streams.clone(), ..Carry::default() }.encode();
+        }
+        let carry = control_batch(Kind::Carry, self.next, 0, self.recorded_us, self.tail_epoch, &carried);
         let head = PAGE_BYTES as u64 + carry.bytes.len() as u64;
         let most = u64::from(shared.options.segment_bytes_max);
         let doubled = (u64::from(self.header.capacity) * 2).min(most);
@@ -365,14 +370,7 @@ impl Plan {
         self.recorded_us = shared.env.clock.now().as_micros().max(self.recorded_us);
         let mut batch = match self.open.take() {
             Some(batch) => batch,
-            None => {
-                // Batches differ in their times, so that a time finds one place.
-                self.recorded_us = self.recorded_us.saturating_add(1);
-                // Comes round after 256 TB; then a stream would have to have slept for exactly so long.
-                self.batch = self.batch.wrapping_add(1).max(1);
-                let buffer = self.pool.pop().unwrap_or_default();
-                OpenBatch::new(buffer, kind_of(append), self.next, self.recorded_us)
-            }
+            None => self.begin_batch(shared, append),
         };
         for event in evicted {
             self.encode_eviction(&mut batch, shared.id, event, looked_up);
@@ -384,6 +382,12 @@ impl Plan {
             many => Versions::Many(Vec::with_capacity(many)),
         };
         for (event, name) in append.all().zip(&names.written) {
+            if planted(Bug::AppendSplit) && self.next == first + 1 {
+                self.open = Some(batch);
+                self.close_batch();
+                batch = self.begin_batch(shared, append);
+                batch.begin_append(self.recorded_us);
+            }
             let version = self.encode_event(&mut batch, event, *name, looked_up);
             match &mut versions {
                 Versions::One(only) => *only = version,
@@ -406,6 +410,18 @@ impl Plan {
             self.close_batch();
         }
         Appended { first, recorded_us: self.recorded_us, versions, resent: false }
+    }
+
+    fn begin_batch(&mut self, shared: &Shared, append: &Append<'_>) -> OpenBatch {
+        // Batches differ in their times, so that a time finds one place.
+        self.recorded_us = self.recorded_us.saturating_add(1);
+        if planted(Bug::ClockBack) {
+            self.recorded_us = shared.env.clock.now().as_micros();
+        }
+        // Comes round after 256 TB; then a stream would have to have slept for exactly so long.
+        self.batch = self.batch.wrapping_add(1).max(1);
+        let buffer = self.pool.pop().unwrap_or_default();
+        OpenBatch::new(buffer, kind_of(append), self.next, self.recorded_us)
     }
 
     #[inline]

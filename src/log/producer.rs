@@ -19,6 +19,7 @@ use super::walk::View;
 use crate::batch::Batch;
 use crate::event::NewEvent;
 use crate::limits::NAME_BYTES_MAX;
+use crate::planted::{Bug, planted};
 use crate::segment::{CarriedAppend, Carry};
 use crate::{LogId, Offset};
 
@@ -151,11 +152,12 @@ impl Shared {
     ) -> Result<Receipt, AppendError> {
         self.wait_for(original.next(), Durability::Os)?;
         let appended = self.stored(original)?;
-        Ok(Receipt { shared: Arc::clone(self), appended, durability: append.durability, waiting: None })
+        let durability = if planted(Bug::ResendUnawaited) { Durability::Os } else { append.durability };
+        Ok(Receipt { shared: Arc::clone(self), appended, durability, waiting: None })
     }
 
     fn stored(&self, original: CarriedAppend) -> Result<Appended, AppendError> {
-        let (segments, head) = (self.segments(), self.head());
+        let (segments, head) = (self.group.segments(), self.head());
         let mut appended = Appended {
             first: original.first,
             recorded_us: 0,

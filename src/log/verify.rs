@@ -18,6 +18,7 @@ use crate::cursor::{
 };
 use crate::disk::{DiskFile, Env, Mode, read_full_at};
 use crate::index::{self, Broken, IndexFile, IndexName, NAME_UNFINISHED};
+use crate::planted::{Bug, planted};
 use crate::segment::{
     Bytesource, Contents, Evidence, PAGE_BYTES, ReadMode, Scan, ScanError, Segment, SegmentHeader, Verdict, next_good,
     read_trailer, recover,
@@ -240,6 +241,7 @@ impl Verifying<'_> {
         let len = found.file.len().map_err(|error| open_failed("reading", &found.path, error))?;
         match next {
             Some(next) => self.full(&found.path, &found.file, &header, len, next)?,
+            None if planted(Bug::LastFileUnverified) => {}
             None => self.active(&found.path, &found.file, &header, len, end)?,
         }
         Ok(())

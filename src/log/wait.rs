@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::bell::Patience;
 use super::error::ReadError;
+use super::group::Watched;
 use super::reader::{LogReader, Source};
-use super::receipt::Waiter;
 use super::remote::Remote;
 use super::shared::{Shared, lock};
 use crate::Offset;
@@ -100,42 +100,20 @@ fn is_late(until: Option<Instant>) -> bool {
 }
 
 fn wait_local(shared: &Shared, offset: u64, interrupt: &Interrupt, until: Option<Instant>) -> Result<Woken, ReadError> {
-    let target = offset.saturating_add(1);
-    let mut waiting = None;
-    let woken = loop {
-        // In this order: nothing becomes durable in a closed log.
-        let closed = shared.is_closed();
-        if shared.durable_end() >= target {
-            break Ok(Woken::Events);
-        }
-        if let Some(failure) = shared.poisoned() {
-            break Err(ReadError::Io(failure.clone()));
-        }
-        if closed {
-            break Ok(Woken::Closed);
-        }
-        if interrupt.is_set() {
-            break Ok(Woken::Interrupted);
-        }
-        if is_late(until) {
-            break Ok(Woken::Late);
-        }
-        let is_first = waiting.is_none();
-        let watcher = Waiter::Watcher(std::thread::current());
-        waiting = Some(shared.waiters().join(target, waiting, watcher));
-        if is_first {
-            // Whoever published before now did not see this thread.
-            continue;
-        }
-        match until {
-            None => std::thread::park(),
-            Some(until) => std::thread::park_timeout(until.saturating_duration_since(Instant::now())),
-        }
+    let stop = || match interrupt.is_set() {
+        true => Some(Woken::Interrupted),
+        false => is_late(until).then_some(Woken::Late),
     };
-    if let Some(id) = waiting {
-        shared.waiters().leave(target, id);
+    let park = || match until {
+        None => std::thread::park(),
+        Some(until) => std::thread::park_timeout(until.saturating_duration_since(Instant::now())),
+    };
+    match shared.group.watch(offset.saturating_add(1), stop, park) {
+        Watched::Durable => Ok(Woken::Events),
+        Watched::Failed(failure) => Err(ReadError::Io(failure)),
+        Watched::Closed => Ok(Woken::Closed),
+        Watched::Stopped(why) => Ok(why),
     }
-    woken
 }
 
 fn wait_remote(

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::{PAGE_BYTES, SegmentHeader};
-use crate::batch::{Batch, BatchError, HEADER_BYTES, Header, HeaderError, Previous, Salt};
+use crate::batch::{Batch, BatchError, HEADER_BYTES, Header, HeaderError, Kind, Previous, Salt};
 use crate::disk::{DiskFile, read_full_at};
+use crate::planted::{Bug, planted};
 
 /// Bytes asked of the file at once. Large enough that the copy and not the call is what costs.
 const READ_BYTES: usize = 256 * 1024;
@@ -163,7 +164,8 @@ impl Scan {
             return bad("the batch is longer than what is left of the file");
         }
         let stored = bytes.slice(from..);
-        if self.header.salt.body_crc(&stored) != header.body_crc {
+        let is_checked = !planted(Bug::IndexTrusted) || header.kind != Kind::Footer;
+        if is_checked && self.header.salt.body_crc(&stored) != header.body_crc {
             return bad("the checksum of the batch does not hold");
         }
         self.at += header.batch_len() as u64;

@@ -43,7 +43,7 @@ pub fn run(args: &Args) -> Summary {
     let mut summary = Summary::new(LAYER);
     for seed in args.seed..args.seed + args.runs {
         let dice = Dice::new(seed);
-        let fs = dice.one_of(&systems);
+        let fs = dice.of(&systems);
         summary.count("runs", 1);
         let outcome = match dice.percent(30) {
             true => killed(&workshop, seed, &dice, fs, &mut summary),
@@ -81,8 +81,8 @@ impl<'r> Run<'r> {
         let (image, ballast) = small_image(workshop, dice, fs)?;
         let options = Log::options()
             .segment_bytes_max(annals::limits::SEGMENT_BYTES_FIRST)
-            .codec(dice.one_of(&[Codec::None, Codec::Lz4, Codec::Zstd]))
-            .reads(dice.one_of(&[ReadMode::Map, ReadMode::Pread]));
+            .codec(dice.of(&[Codec::None, Codec::Lz4, Codec::Zstd]))
+            .reads(dice.of(&[ReadMode::Map, ReadMode::Pread]));
         let log_dir = image.dir().join("log");
         Ok(Run { dice, summary, image, ballast, log_dir, options, given: Given::default() })
     }
@@ -181,7 +181,7 @@ impl<'r> Run<'r> {
         }
         log.sync().map_err(|error| format!("a sync while full: {error:?}"))?;
         self.given.all_durable();
-        if let Ok(mut consumer) = log.consumer(self.dice.one_of(&["follower", "new"])) {
+        if let Ok(mut consumer) = log.consumer(self.dice.of(&["follower", "new"])) {
             full_or_fine(consumer.commit(log.durable_end()))?;
         }
         self.check(Some(log))

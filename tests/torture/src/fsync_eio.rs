@@ -58,7 +58,7 @@ fn one_disk(workshop: &Workshop, seed: u64, summary: &mut Summary) -> Result<(),
     let dir = image.dir().join("log");
     let options = Log::options()
         .segment_bytes_max(annals::limits::SEGMENT_BYTES_FIRST << dice.below(8))
-        .reads(dice.one_of(&[ReadMode::Map, ReadMode::Pread]));
+        .reads(dice.of(&[ReadMode::Map, ReadMode::Pread]));
     let log = options.clone().open(&dir).map_err(|error| format!("not made: {error}"))?;
     let filling = Filling { log: &log, seed, failed: AtomicBool::new(false), acknowledged: Mutex::default() };
     let run = &filling;

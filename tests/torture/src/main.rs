@@ -7,6 +7,7 @@ mod dice;
 mod given;
 mod mount;
 mod shutdown;
+mod oracle;
 mod summary;
 mod workload;
 mod check;

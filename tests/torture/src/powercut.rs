@@ -175,7 +175,7 @@ impl Run<'_> {
 
     /// The worker ends within or beside a call on the disk, and the power goes at once.
     fn cut_at_call(&mut self, m: &mut Machine<'_>, call: u64) -> Result<(), String> {
-        let how = self.dice.one_of(&["before", "half", "after"]);
+        let how = self.dice.of(&["before", "half", "after"]);
         let mut process = Process::start(self.command()?.args(["--die-at", &format!("{how}:{call}")]))?;
         let status = process.end(|line| on_a_whole_disk(self.facts, line))?;
         m.cut()?;
@@ -309,7 +309,7 @@ fn append(
         let mut command = Command::new(annals);
         command.arg("append").arg(dir).args(["s", "--type", "Line", "--lines"]);
         let mut writer = Process::start(command.stdin(Stdio::piped()).stderr(Stdio::null()))?;
-        let stdin = writer.stdin.take();
+        let stdin = writer.take_stdin();
         std::thread::scope(|scope| {
             scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(rest.as_bytes())));
             writer.lines_for(Duration::from_micros(dice.below(60_000)), |_| Ok(()))?;

@@ -55,7 +55,7 @@ pub fn run(args: &Args) -> Summary {
     let mut summary = Summary::new(LAYER);
     for seed in args.seed..args.seed + args.runs {
         let dice = Dice::new(seed);
-        let fs = dice.one_of(&systems);
+        let fs = dice.of(&systems);
         summary.count("runs", 1);
         if let Err(why) = one_disk(&workshop, fs, &dice, &mut summary) {
             let fs = fs.name();

@@ -70,8 +70,8 @@ fn one_disk(workshop: &Workshop, seed: u64, summary: &mut Summary) -> Result<(),
             .collect()
     });
     let failures = outcomes.into_iter().collect::<Result<Vec<_>, String>>()?;
-    summary.count("failed syncs or writes", 1);
     let first = same_failure(&failures)?;
+    summary.count(if first.starts_with("syncing") { "failed syncs" } else { "other failures" }, 1);
     nothing_more_is_promised(&log, &first)?;
     let acknowledged = filling.acknowledged.into_inner().unwrap_or_else(PoisonError::into_inner);
     summary.count("acknowledged appends", acknowledged.len() as u64);

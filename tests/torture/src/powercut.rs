@@ -61,6 +61,7 @@ pub fn run(args: &Args) -> Summary {
         let machine = dice.below(machines.len() as u64) as usize;
         let machine = &mut machines[machine];
         let fs = machine.image.fs.name();
+        summary.count(if fs == "xfs" { "logs on xfs" } else { "logs on ext4" }, 1);
         if let Err(what) = one_log(machine, seed, count, &dice, &mut summary) {
             let options = args.mount_options.as_ref().map_or(String::new(), |o| format!(" --mount-options {o}"));
             let only = args.fs.map_or(String::new(), |fs| format!(" --fs {}{options}", fs.name()));

@@ -3,14 +3,17 @@
 //! With plain reads that is a typed error and nothing more. A mapped file turns it into a SIGBUS, which the
 //! documentation says; so each read is a process of its own.
 
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use annals::testkit::Env;
 use annals::{Log, LogReader, OpenError, ReadError, ReadMode};
 use rustix::fs::{Advice, fadvise};
 
+use crate::child::{Next, PATIENCE, Process};
 use crate::dice::Dice;
 use crate::given::Given;
 use crate::mount::{Fs, Workshop};
@@ -19,14 +22,17 @@ use crate::summary::Summary;
 const LAYER: &str = "read-eio";
 /// How the system says that a mapped page cannot be read.
 const SIGBUS: i32 = 7;
-/// What a reading process exits with.
+const BLOCK_BYTES: u64 = 4096;
+/// What a reading process says once it has opened the log ..
+const OPENED: &str = "opened";
+/// .. and what it exits with.
 const ALL_READ: i32 = 10;
 const TYPED_ERROR: i32 = 11;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How many disks are cut off.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     runs: u64,
     /// The seed of the first run; each next one has the next.
     #[arg(long, default_value_t = 1)]
@@ -56,7 +62,7 @@ pub fn run(args: &Args) -> Summary {
     for seed in args.seed..args.seed + args.runs {
         let dice = Dice::new(seed);
         let fs = dice.of(&systems);
-        summary.count("runs", 1);
+        summary.count("disks", 1);
         if let Err(why) = one_disk(&workshop, fs, &dice, &mut summary) {
             let fs = fs.name();
             summary.violation(format!(
@@ -81,25 +87,23 @@ fn one_disk(workshop: &Workshop, fs: Fs, dice: &Dice, summary: &mut Summary) -> 
     image.mount_again().map_err(|error| format!("not mounted again: {error}"))?;
     // The log's files are found while their directory still is.
     files.iter().for_each(|file| drop(std::fs::metadata(file)));
-    cut_off(&image.file, dice)?;
-    for file in &files {
-        if let Ok(file) = std::fs::File::open(file) {
-            fadvise(&file, 0, None, Advice::DontNeed).map_err(|error| error.to_string())?;
+    // From the end of the disk on, more and more is gone: first of the log, then of the file system.
+    let mut len = std::fs::metadata(&image.file).map_err(|error| error.to_string())?.len();
+    let step = len / 48;
+    let mut not_opened = 0;
+    while len > 2 * step && not_opened < 4 {
+        // Disks end at whole blocks: the loop device reads half a sector as a whole one.
+        len = (len - step / 2 - dice.below(step)) / BLOCK_BYTES * BLOCK_BYTES;
+        // They have opened the log when the disk goes.
+        let mut readers = Vec::new();
+        for map in [false, true] {
+            let reader = Reader::start(&dir, given.len(), map)?;
+            not_opened += u64::from(!reader.opened);
+            readers.push(reader);
         }
-    }
-    for map in [false, true] {
-        let mut command = Command::new(std::env::current_exe().map_err(|error| error.to_string())?);
-        command.args([LAYER, "--events", &given.len().to_string(), "--read"]).arg(&dir);
-        if map {
-            command.arg("--map");
-        }
-        let status = command.status().map_err(|error| error.to_string())?;
-        match (status.code(), status.signal()) {
-            (Some(ALL_READ), _) => summary.count("read whole", 1),
-            (Some(TYPED_ERROR), _) => summary.count("typed errors", 1),
-            (_, Some(SIGBUS)) if map => summary.count("SIGBUS of a map", 1),
-            _ => return Err(format!("a reader (mapped: {map}) ended by {status}")),
-        }
+        cut_off(&image.file, len)?;
+        forget(&files)?;
+        readers.into_iter().try_for_each(|reader| reader.end(summary))?;
     }
     image.unmount().map_err(|error| format!("something still uses it: {error}"))
 }
@@ -122,12 +126,51 @@ fn files_of(dir: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter(|path| path.is_file()).collect())
 }
 
-/// The disk ends in the middle of what is in use of it.
-fn cut_off(image: &Path, dice: &Dice) -> Result<(), String> {
+/// The disk ends here from now on.
+fn cut_off(image: &Path, len: u64) -> Result<(), String> {
     let file = std::fs::OpenOptions::new().write(true).open(image).map_err(|error| error.to_string())?;
-    // The tables of the file system stand in its first part.
-    let len = (1 << 20) + dice.below(16 << 20);
     file.set_len(len).map_err(|error| error.to_string())
+}
+
+/// Nothing of the files is in memory any more.
+fn forget(files: &[PathBuf]) -> Result<(), String> {
+    for file in files.iter().filter_map(|file| File::open(file).ok()) {
+        fadvise(&file, 0, None, Advice::DontNeed).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// A process that reads the log when it is told to.
+struct Reader {
+    process: Process,
+    map: bool,
+    opened: bool,
+}
+
+impl Reader {
+    fn start(dir: &Path, events: usize, map: bool) -> Result<Reader, String> {
+        let mut command = Command::new(std::env::current_exe().map_err(|error| error.to_string())?);
+        command.args([LAYER, "--events", &events.to_string(), "--read"]).arg(dir);
+        if map {
+            command.arg("--map");
+        }
+        let process = Process::start(command.stdin(Stdio::piped()))?;
+        let opened = process.next(PATIENCE) == Next::Line(OPENED.to_owned());
+        Ok(Reader { process, map, opened })
+    }
+
+    /// Lets it read, to its end.
+    fn end(mut self, summary: &mut Summary) -> Result<(), String> {
+        drop(self.process.stdin.take());
+        let status = self.process.end(|_| Ok(()))?;
+        match (status.code(), status.signal()) {
+            (Some(ALL_READ), _) => summary.count("read whole", 1),
+            (Some(TYPED_ERROR), _) => summary.count("typed errors", 1),
+            (_, Some(SIGBUS)) if self.map => summary.count("SIGBUS of a map", 1),
+            _ => return Err(format!("a reader (mapped: {}) ended by {status}", self.map)),
+        }
+        Ok(())
+    }
 }
 
 /// Reads a log as far as it goes; what the process exits with.
@@ -140,6 +183,8 @@ fn read(dir: &Path, mode: ReadMode, events: u64) -> i32 {
             return 1;
         }
     };
+    println!("{OPENED}");
+    let _ = std::io::stdin().read(&mut [0]); // until it is closed
     let mut failed = false;
     // Owned events, then mapped batches, then single ones; each goes as far as it can.
     let mut next = 0;

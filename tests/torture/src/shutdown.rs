@@ -27,3 +27,15 @@ pub fn shut_down(dir: &Path, image: &Path) -> io::Result<()> {
     unsafe { ioctl(&dir, Setter::<SHUTDOWN, u32>::new(WITHOUT_LOG_FLUSH)) }?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "only a loop device's file system")]
+    fn nothing_but_a_loop_device_is_ever_shut_down() {
+        // Of a file system that does not know the call, should the check be gone.
+        let _ = shut_down(Path::new("/proc"), Path::new("/dev/shm/1.img"));
+    }
+}

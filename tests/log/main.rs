@@ -22,6 +22,7 @@ mod producers;
 mod readers;
 mod receipts;
 mod regressions;
+mod repair;
 mod round_trip;
 mod streams;
 mod times;

@@ -85,6 +85,9 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(Arc<Shared>, OpenRep
     let mut report = OpenReport::default();
     if record.is_none() && lock_file.len().is_ok_and(|len| len > 0) {
         report.notes.push("the record in LOCK is not whole; it was not used".to_owned());
+        // What is left behind the next record would look like damage.
+        let cut = lock_file.len().and_then(|len| lock_file.set_len(len.min(lock::LOCK_BYTES as u64)));
+        cut.map_err(|error| open_failed("cutting", &lock_path, error))?;
     }
     for name in &listing.unborn {
         let path = dir.join(name);

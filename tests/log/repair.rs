@@ -133,7 +133,10 @@ fn mend(world: &World, whole: &[(PathBuf, Vec<u8>)], events: &[Seen], context: &
         });
         assert!(told, "{context}: no line for {damage}");
     }
-    let not_known = planned.anomalies().iter().any(|a| a.at_least || a.kind == AnomalyKind::TornTail);
+    // Without LOCK nothing says how far the last segment went.
+    let lock = |files: &[(PathBuf, Vec<u8>)]| files.iter().find(|(path, _)| path.ends_with("log/LOCK")).cloned();
+    let not_known = lock(&damaged) != lock(whole)
+        || planned.anomalies().iter().any(|a| a.at_least || a.kind == AnomalyKind::TornTail);
     let torn = planned.anomalies().iter().any(|a| a.kind == AnomalyKind::TornTail);
     let anomalies = planned.anomalies().to_vec();
     let repaired = planned.apply().unwrap_or_else(|error| panic!("{context}: {error}"));
@@ -151,7 +154,7 @@ fn mend(world: &World, whole: &[(PathBuf, Vec<u8>)], events: &[Seen], context: &
             assert!(now.as_ref() == Some(bytes) || kept.as_ref() == Some(bytes) || path.ends_with("LOCK"), "{context}");
         }
     }
-    goes_on(world, events, not_known, context);
+    goes_on(world, events, not_known, &format!("{context}: {anomalies:#?}"));
 }
 
 fn check(

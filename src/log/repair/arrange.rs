@@ -275,9 +275,11 @@ impl Arranging<'_> {
         let header = self.header_for(&source);
         let recorded_us = self.before().map_or(0, Place::recorded_last_us);
         // Whether the segments between are missing: then this one ends where it says itself.
-        let missing = link.number.is_some_and(|number| number > header.number + 1);
-        let own_end = source.trailer.map_or(source.end(), |trailer| trailer.end);
-        let end = if missing { own_end.max(source.end()).min(next) } else { next };
+        let count = link.number.map_or(0, |number| number.saturating_sub(header.number + 1));
+        let missing = count > 0;
+        // Each of them has at least one event, and so has this one.
+        let own_end = source.ended_at.unwrap_or(header.base.raw() + 1).min(next.saturating_sub(count));
+        let end = if missing { own_end.max(source.end()) } else { next };
         let mut changed = self.head(&source, &header);
         let gaps = gaps(&source.runs, header.base.raw(), end);
         let follows =
@@ -379,8 +381,8 @@ impl Arranging<'_> {
         let mut header = self.header_for(&source);
         let recorded_us = self.before().map_or(0, Place::recorded_last_us);
         let base = header.base.raw();
-        if source.was_ended {
-            let end = source.trailer.map_or(source.end(), |trailer| trailer.end).max(source.end());
+        if let Some(end) = source.ended_at.filter(|end| *end > base) {
+            let end = end.max(source.end());
             self.full(source, end, Link::default())?;
             return Ok(());
         }

@@ -59,8 +59,8 @@ pub(super) struct Salvaged {
     pub bad: Vec<Bad>,
     pub carry: Option<Carry>,
     pub trailer: Option<Trailer>,
-    /// A footer was begun: the segment took no more batches.
-    pub was_ended: bool,
+    /// Where it ends, as its trailer or footer says: it took no more batches.
+    pub ended_at: Option<u64>,
     /// Its indexes, if they are whole.
     pub footer: Option<Footer>,
     /// The bytes at its end are those of its batches' indexes; `None`: it has none yet.
@@ -116,7 +116,7 @@ pub(super) fn salvage(disk: &dyn Disk, path: &Path, base: u64, limit: u64) -> Re
         bad: Vec::new(),
         carry: None,
         trailer: None,
-        was_ended: false,
+        ended_at: None,
         footer: None,
         indexes_hold: None,
     };
@@ -151,7 +151,7 @@ impl Salvaged {
             let (what, from) = match scan.next() {
                 Ok(None) => break,
                 Ok(Some(batch)) if batch.header.kind == Kind::Footer => {
-                    self.was_ended = true;
+                    self.ended_at = Some(batch.header.base_offset);
                     break;
                 }
                 Ok(Some(batch)) if batch.header.end_offset() > limit => ("it is of another history", at + 64),
@@ -166,22 +166,24 @@ impl Salvaged {
                 Err(ScanError::Batch { error: BatchError::Corrupt(what), .. }) => (what, at),
                 Err(error) => return Err(error),
             };
-            contents = None;
             broken = true;
             let next = self.end();
-            let mut from = from;
+            let mut search = from;
             let good = loop {
-                match next_good(&*self.file, &self.header, from)?.filter(|(at, _)| *at < to) {
+                match next_good(&*self.file, &self.header, search)?.filter(|(at, _)| *at < to) {
                     // An older batch, which was written over since.
-                    Some((at, first)) if first < next => from = at + 64,
+                    Some((at, first)) if first < next => search = at + 64,
                     good => break good,
                 }
             };
             self.bad.push(Bad { at, to: good.map_or(to, |(at, _)| at), next, what });
+            if good.is_some() || from > at {
+                contents = None;
+            }
             let Some((at, first)) = good else { break };
             scan = Scan::new(source.clone(), self.header, at, to, Some(first));
         }
-        self.was_ended |= self.trailer.is_some();
+        self.ended_at = self.trailer.map(|trailer| trailer.end).or(self.ended_at);
         self.end_of_file(contents)
     }
 
@@ -229,7 +231,7 @@ impl Salvaged {
     /// Looks at what stands behind the batches.
     fn end_of_file(&mut self, contents: Option<Contents>) -> Result<(), ScanError> {
         let at = self.trailer.map(|trailer| u64::from(trailer.footer_at));
-        let at = at.or_else(|| self.runs.last().filter(|_| self.was_ended).map(|run| run.to));
+        let at = at.or_else(|| self.runs.last().filter(|_| self.ended_at.is_some()).map(|run| run.to));
         self.footer = match at {
             Some(at) => self.read_footer(at)?,
             None => None,

@@ -76,7 +76,7 @@ pub(super) struct Arranged {
 
 /// Works it out from the files there are.
 pub(super) fn arrange(found: &Found<'_>) -> Result<Arranged, OpenError> {
-    let mut arranging = Arranging { found, arranged: Arranged::default(), log: LogId::from_raw(0) };
+    let mut arranging = Arranging { found, arranged: Arranged::default(), log: LogId::from_raw(0), named_end: 0 };
     let sources = arranging.sources()?;
     arranging.lay_out(sources)?;
     Ok(arranging.arranged)
@@ -86,6 +86,8 @@ struct Arranging<'f> {
     found: &'f Found<'f>,
     arranged: Arranged,
     log: LogId,
+    /// Events before it were given: a file of which nothing is left still has its name.
+    named_end: u64,
 }
 
 impl Arranging<'_> {
@@ -120,6 +122,7 @@ impl Arranging<'_> {
                     let what = "neither its header nor any batch of it is left";
                     self.say(Anomaly::of(AnomalyKind::SegmentHeader, &path, what).doing("the file is kept aside"));
                     self.arranged.gone.push(path);
+                    self.named_end = self.named_end.max(*base);
                 }
             }
         }
@@ -188,7 +191,7 @@ impl Arranging<'_> {
             }
         }
         if self.arranged.places.is_empty() {
-            let end = self.found.evidence_end(0);
+            let end = self.evidence_end(0);
             self.missing(0, end.max(1), 1);
             if let Some(place) = self.arranged.places.last_mut().filter(|_| end == 0) {
                 place.pieces.retain(|piece| !matches!(piece, Piece::Gap(..)));
@@ -387,7 +390,7 @@ impl Arranging<'_> {
             return Ok(());
         }
         let mut changed = self.head(&source, &header);
-        let evidence = self.found.evidence(base);
+        let evidence = self.evidence(base);
         let failed = |error| open_scan_failed(&source.path, error, base, base);
         let tail = recover(&source.file, &source.header, evidence, |batch| match batch.header.kind {
             Kind::Footer => Err(crate::segment::ScanError::Batch {
@@ -482,7 +485,7 @@ impl Arranging<'_> {
         }
         let base = last.end;
         let epoch = last.tail_epoch().saturating_add(1);
-        let end = self.found.evidence_end(base).max(base);
+        let end = self.evidence_end(base).max(base);
         let what = "the segment behind the last one is missing".to_owned();
         let path = self.path(base);
         let anomaly = Anomaly::of(AnomalyKind::MissingSegment, &path, what).lost(base, end).at_least();
@@ -560,20 +563,20 @@ fn with_gaps(source: &Salvaged, base: u64, end: u64) -> Vec<Piece> {
     pieces
 }
 
-impl Found<'_> {
+impl Arranging<'_> {
     /// What is known about the end of the segment that was written last.
     fn evidence(&self, base: u64) -> Evidence {
-        let evidence = lock::evidence(self.record, base, self.env.boot);
+        let evidence = lock::evidence(self.found.record, base, self.found.env.boot);
         Evidence { durable_end: self.evidence_end(base).max(evidence.durable_end), ..evidence }
     }
 
     /// The largest end that `LOCK` and cursors know of.
-    pub fn evidence_end(&self, base: u64) -> u64 {
-        let later = self.record.filter(|record| record.segment > base).map_or(0, |record| {
-            let written = if record.is_of(self.env.boot) { record.written_end } else { 0 };
+    fn evidence_end(&self, base: u64) -> u64 {
+        let later = self.found.record.filter(|record| record.segment > base).map_or(0, |record| {
+            let written = if record.is_of(self.found.env.boot) { record.written_end } else { 0 };
             record.segment.max(record.durable_end).max(written)
         });
-        let evidence = lock::evidence(self.record, base, self.env.boot);
-        later.max(self.furthest).max(evidence.durable_end)
+        let evidence = lock::evidence(self.found.record, base, self.found.env.boot);
+        later.max(self.found.furthest).max(self.named_end).max(evidence.durable_end)
     }
 }

@@ -171,7 +171,7 @@ impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
         match &error {
             ReadError::Damaged(_) => Failure::new(Exit::Damaged, "damaged", error)
-                .help("`annals repair LOG` says what can be mended and what is lost; `--from` and `--to` read what lies around it"),
+                .help("`annals verify LOG` lists what is damaged, `annals repair LOG` says what can be mended; `--from` and `--to` read what lies around it"),
             ReadError::Lost { .. } => {
                 Failure::new(Exit::Damaged, "lost", error).help("`--from` and `--to` read what lies around them")
             }

@@ -28,7 +28,9 @@ pub(super) fn name_streams(anomaly: &mut Anomaly, places: &[Place]) -> Result<()
     }
     let unnamed = looking.wanted.len().saturating_sub(looking.resolved.len());
     anomaly.more_streams = (unnamed + looking.named.len().saturating_sub(NAMED_MAX)) as u64;
-    anomaly.all_streams_known = looking.complete;
+    // Where all that is lost is accounted for, no other stream has lost anything.
+    let accounted: u64 = looking.named.values().flatten().sum();
+    anomaly.all_streams_known = looking.complete || accounted == end - first;
     let named = looking.named.into_iter().take(NAMED_MAX);
     anomaly.streams = named.map(|(name, lost)| TouchedStream { name, lost }).collect();
     Ok(())

@@ -461,3 +461,146 @@ fn every_way_of_reading_tells_of_a_gap_once_and_goes_on() {
         reader.stat().unwrap();
     }
 }
+
+#[test]
+fn a_torn_tail_alone_is_no_work_for_a_repair() {
+    let mut world = log_of(6, 2, false);
+    let last = batches(&world.snapshot()).pop().unwrap();
+    let mut bytes = world.bytes(&last.file);
+    bytes[last.at + last.bytes.len()..][..200].fill(9);
+    world.mem.write_file(&last.file, &bytes);
+    world.boot += 1;
+    let planned = plan(&world);
+    assert!(planned.has_nothing_to_do() && planned.events_lost() == 0);
+    assert_eq!(kinds(&planned), [AnomalyKind::TornTail]);
+    assert_eq!(planned.apply().unwrap().kept, None);
+    assert!(world.open().report().torn.is_some());
+}
+
+#[test]
+fn a_segment_of_another_log_makes_room_for_a_gap() {
+    let world = log_of(7, 4, true);
+    let (whole, events) = (world.snapshot(), all(&world.reader()));
+    let foreign = log_of(8, 2, true);
+    let foreign = foreign.bytes(&foreign.segments()[0]);
+    for path in world.segments() {
+        let world = world.copy_of(&whole);
+        world.mem.write_file(&path, &foreign);
+        assert_eq!(kinds(&plan(&world))[0], AnomalyKind::StaleSegment);
+        mend(&world, &whole, &events, &path.display().to_string());
+    }
+}
+
+#[test]
+fn a_bit_flipped_anywhere_in_a_repaired_log_is_found_and_repaired_again() {
+    let world = log_of(9, 3, true);
+    let place = batches(&world.snapshot()).into_iter().find(|place| place.kind == 1).unwrap();
+    world.mem.flip_bit(&place.file, place.at + 140, 2);
+    assert!(apply(&world).verified.is_sound());
+    let whole = world.snapshot();
+    let (events, lost) = read(&world);
+    assert_eq!(lost, [(place.first, place.end)]);
+    let random = SeededRandom::new(9);
+    for (path, bytes) in &whole {
+        for n in 0..25 {
+            // Near something: zeros and long data are flipped elsewhere.
+            let near = |at: usize| bytes[at.saturating_sub(70)..bytes.len().min(at + 70)].iter().any(|byte| *byte != 0);
+            let at = (0..)
+                .map(|_| (random.next_u64() % bytes.len().max(1) as u64) as usize)
+                .find(|at| near(*at) || bytes.is_empty());
+            let Some(at) = at.filter(|_| !bytes.is_empty()) else { break };
+            let world = world.copy_of(&whole);
+            world.mem.flip_bit(path, at, (n % 8) as u8);
+            let context = format!("byte {at} of {}", path.display());
+            let report = world.verify();
+            assert!(!report.is_sound() || report.notes.len() > 1, "{context} is not found: {report:?}");
+            let repaired = apply(&world);
+            assert!(repaired.verified.is_sound(), "{context}: {:?}", repaired.verified);
+            assert!(plan(&world).has_nothing_to_do(), "{context}");
+            let (seen, gaps) = read(&world);
+            assert!(seen.iter().all(|event| events.contains(event)), "{context}");
+            assert!(gaps.iter().any(|(first, end)| (*first..*end).contains(&place.first)), "{context}");
+        }
+    }
+}
+
+#[test]
+fn sources_and_producers_go_on_behind_what_was_lost() {
+    let world = World::new(12);
+    let log = world.open();
+    let send = |log: &Log, sequence: u64| {
+        let event = Event::new("sent", "T").data(sequence.to_le_bytes().to_vec());
+        log.append(Append::new().event(event).producer("p", 1, sequence)).unwrap().wait().unwrap()
+    };
+    for n in 0..12u64 {
+        let large = Event::new("large", "T").data(vec![7; 70_000]);
+        log.append(Append::new().event(large).source("import", n.to_le_bytes().to_vec(), Expect::Any))
+            .unwrap()
+            .wait()
+            .unwrap();
+        send(&log, n);
+    }
+    let source = log.source("import");
+    log.close().unwrap();
+    let whole = world.snapshot();
+    let paths = world.segments();
+    assert!(paths.len() > 3);
+    for path in &paths[1..paths.len() - 1] {
+        for missing in [true, false] {
+            let world = world.copy_of(&whole);
+            if missing {
+                world.mem.remove(path).unwrap();
+            } else {
+                // The carry batch, and what follows it.
+                let mut bytes = world.bytes(path);
+                bytes[PAGE + 10..PAGE + 2000].fill(1);
+                world.mem.write_file(path, &bytes);
+            }
+            assert!(apply(&world).verified.is_sound());
+            let log = world.open();
+            assert_eq!(log.source("import"), source);
+            assert!(send(&log, 11).is_resend(), "it is known by what the last segment carries over");
+            assert!(!send(&log, 12).is_resend());
+        }
+    }
+}
+
+#[test]
+fn a_cursor_is_mended_from_its_good_slot_or_given_up() {
+    let world = log_of(13, 2, true);
+    let (log, next) = (world.open(), Offset::from_raw(3));
+    let mut consumer = log.consumer("mailer").unwrap();
+    consumer.seek(next).unwrap();
+    drop(consumer);
+    log.close().unwrap();
+    let whole = world.snapshot();
+    let path = Path::new(DIR).join("cursors").join(world.cursor_file());
+    for (slots, cursor) in [(&[0][..], None), (&[1], None), (&[0, 1], Some(Offset::ZERO))] {
+        let world = world.copy_of(&whole);
+        slots.iter().for_each(|slot| world.mem.flip_bit(&path, slot * 4096 + 34, 0));
+        let planned = plan(&world);
+        assert!(planned.anomalies().iter().all(|anomaly| anomaly.kind == AnomalyKind::Cursor), "{:?}", kinds(&planned));
+        let repaired = planned.apply().unwrap();
+        assert!(repaired.verified.is_sound() && repaired.kept.is_some());
+        let now = world.open().consumer("mailer").unwrap().cursor();
+        assert!(cursor.map_or(now.raw() > 0, |cursor| now == cursor), "{now}");
+    }
+}
+
+#[test]
+fn indexes_are_made_again() {
+    let world = log_of(14, 10, true);
+    let whole = world.snapshot();
+    let index = whole.iter().map(|(path, _)| path).find(|path| path.starts_with("/log/index")).unwrap().clone();
+    let footer = batches(&whole).into_iter().find(|place| place.kind == 6).unwrap();
+    for (path, at) in [(&index, 100), (&footer.file, footer.at + 200)] {
+        let world = world.copy_of(&whole);
+        world.mem.flip_bit(path, at, 1);
+        let planned = plan(&world);
+        assert!(planned.anomalies().iter().all(|anomaly| anomaly.kind == AnomalyKind::Index), "{:?}", kinds(&planned));
+        assert!(planned.apply().unwrap().verified.is_sound());
+        for (path, bytes) in whole.iter().filter(|(path, _)| !path.ends_with("LOCK")) {
+            assert!(world.bytes(path) == *bytes, "{} is as it was", path.display());
+        }
+    }
+}

@@ -166,7 +166,7 @@ impl Arranging<'_> {
             *counts.entry(salvaged.header.log_id.raw()).or_default() += 1;
         }
         let most = counts.into_iter().max_by_key(|(_, count)| *count).map(|(log, _)| LogId::from_raw(log));
-        most.or(self.found.cursors_log).unwrap_or_else(|| crate::log::open::new_log_id(&self.found.env))
+        most.or(self.found.cursors_log).unwrap_or_else(|| crate::log::open::new_log_id(self.found.env))
     }
 
     fn lay_out(&mut self, sources: Vec<Salvaged>) -> Result<(), OpenError> {
@@ -246,7 +246,7 @@ impl Arranging<'_> {
             number: self.next_number(),
             base: Offset::from_raw(base),
             created: Timestamp::from_micros(recorded_us),
-            salt: crate::log::plan::new_salt(&self.found.env),
+            salt: crate::log::plan::new_salt(self.found.env),
             capacity: SEGMENT_BYTES_FIRST,
             tail_epoch: TailEpoch::from_raw(epoch),
             previous_crc: 0,
@@ -417,7 +417,7 @@ impl Arranging<'_> {
             Verdict::Torn { to, why } => {
                 let anomaly = Anomaly::of(AnomalyKind::TornTail, &source.path, *why).bytes(tail.end_at, *to);
                 let doing = "none of it was acknowledged: opening the log cuts it and keeps it aside";
-                self.say(anomaly.doing(doing).is_mended_by_open());
+                self.say(anomaly.doing(doing).left_to_open());
                 if changed {
                     pieces.push(mark);
                 }

@@ -162,7 +162,7 @@ impl Anomaly {
         self
     }
 
-    fn is_mended_by_open(mut self) -> Self {
+    fn left_to_open(mut self) -> Self {
         self.mended_by_open = true;
         self
     }
@@ -530,11 +530,11 @@ impl RepairPlan {
     fn left_over(&mut self, listing: &Listing, lock_len: u64) {
         for name in &listing.unborn {
             let anomaly = Anomaly::of(AnomalyKind::Leftover, &self.dir.join(name), "a file that was never begun");
-            self.anomalies.push(anomaly.doing("opening the log removes it").is_mended_by_open());
+            self.anomalies.push(anomaly.doing("opening the log removes it").left_to_open());
         }
         if self.record.is_none() && lock_len > 0 {
             let anomaly = Anomaly::of(AnomalyKind::Lock, &self.dir.join(layout::LOCK), "its record is not whole");
-            self.anomalies.push(anomaly.doing("opening the log does without it").is_mended_by_open());
+            self.anomalies.push(anomaly.doing("opening the log does without it").left_to_open());
         }
     }
 
@@ -733,5 +733,5 @@ impl RepairPlan {
 fn torn_tail(torn: &verify::TornSeen) -> Anomaly {
     let doing = "none of it was acknowledged: opening the log cuts it and keeps it aside";
     let anomaly = Anomaly::of(AnomalyKind::TornTail, &torn.file, torn.why).bytes(torn.at, torn.to);
-    anomaly.doing(doing).is_mended_by_open()
+    anomaly.doing(doing).left_to_open()
 }

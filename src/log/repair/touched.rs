@@ -19,7 +19,9 @@ pub(super) fn name_streams(anomaly: &mut Anomaly, places: &[Place]) -> Result<()
     }
     let index = places.partition_point(|place| place.base() <= first).saturating_sub(1);
     let Some(here) = places.get(index) else { return Ok(()) };
-    let mut looking = Looking { first, end, ..Looking::default() };
+    let gap_before = |piece: &Piece| matches!(piece, Piece::Gap(before, _) if *before < first);
+    let from_start = index == 0 && !here.pieces.iter().any(gap_before);
+    let mut looking = Looking { first, end, from_start, ..Looking::default() };
     looking.by_indexes(anomaly, here);
     looking.place(here)?;
     let behind = places.iter().skip(index + 1).find(|place| place.source.is_some());
@@ -45,6 +47,8 @@ struct Looking {
     complete: bool,
     resolved: BTreeSet<NameHash>,
     named: BTreeMap<String, Option<u64>>,
+    /// All events before the gap are seen.
+    from_start: bool,
     /// Versions of the streams before the gap.
     before: BTreeMap<NameHash, u64>,
 }
@@ -88,6 +92,7 @@ impl Looking {
             self.resolved.extend(self.wanted.get(&hash).copied());
             let lost = match (is_before, self.before.get(&hash)) {
                 (false, Some(last)) => Some(stream.version.saturating_sub(last + 1)),
+                (false, None) if self.from_start => Some(stream.version),
                 _ => None,
             };
             let entry = self.named.entry(String::from_utf8_lossy(name).into_owned()).or_default();

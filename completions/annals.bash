@@ -55,6 +55,9 @@ _annals() {
             annals,man)
                 cmd="annals__subcmd__man"
                 ;;
+            annals,repair)
+                cmd="annals__subcmd__repair"
+                ;;
             annals,same)
                 cmd="annals__subcmd__same"
                 ;;
@@ -112,6 +115,9 @@ _annals() {
             annals__subcmd__help,man)
                 cmd="annals__subcmd__help__subcmd__man"
                 ;;
+            annals__subcmd__help,repair)
+                cmd="annals__subcmd__help__subcmd__repair"
+                ;;
             annals__subcmd__help,same)
                 cmd="annals__subcmd__help__subcmd__same"
                 ;;
@@ -137,7 +143,7 @@ _annals() {
 
     case "${cmd}" in
         annals)
-            opts="-v -h -V --json --color --verbose --help --version append import export cat tail get streams types stat same consumers lag verify dump bench demo completions man help"
+            opts="-v -h -V --json --color --verbose --help --version append import export cat tail get streams types stat same consumers lag verify repair dump bench demo completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -433,7 +439,7 @@ _annals() {
             return 0
             ;;
         annals__subcmd__help)
-            opts="append import export cat tail get streams types stat same consumers lag verify dump bench demo completions man help"
+            opts="append import export cat tail get streams types stat same consumers lag verify repair dump bench demo completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -628,6 +634,20 @@ _annals() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        annals__subcmd__help__subcmd__repair)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         annals__subcmd__help__subcmd__same)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -791,6 +811,24 @@ _annals() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        annals__subcmd__repair)
+            opts="-v -h -V --apply --json --color --verbose --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0

@@ -134,6 +134,18 @@ impl Slot {
     }
 }
 
+/// The bytes of a file in which this slot counts, and none is damaged.
+pub(crate) fn whole_file(slot: &Slot) -> Option<Vec<u8>> {
+    let mut bytes = slot.encode()?;
+    // A zero slot stands beside a first one alone.
+    if slot.sequence > 1 {
+        let before = Slot { sequence: slot.sequence - 1, ..slot.clone() };
+        bytes.extend(before.encode()?);
+    }
+    bytes.resize(CURSOR_FILE_BYTES, 0);
+    Some(bytes)
+}
+
 fn crc(fields: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(CRC_SEED);
     hasher.update(fields);

@@ -33,9 +33,10 @@ pub use batch::{Batch, Codec, Events, EventsBackward};
 #[cfg(feature = "tokio")]
 pub use log::EventStream;
 pub use log::{
-    Append, AppendError, Appended, Batches, Consumer, ConsumerError, ConsumerInfo, Damage, Durability, Expect, Follow,
-    IoFailure, Log, LogReader, OpenError, OpenReport, Options, Read, ReadError, Receipt, SegmentStat, SourceRecord,
-    Stat, Stop, StreamInfo, StreamList, StreamRead, TornTail, VerifyReport, Writer, verify,
+    Anomaly, AnomalyKind, Append, AppendError, Appended, Batches, Consumer, ConsumerError, ConsumerInfo, Damage,
+    Durability, Expect, Follow, IoFailure, Log, LogReader, OpenError, OpenReport, Options, Read, ReadError, Receipt,
+    RepairPlan, Repaired, SegmentStat, SourceRecord, Stat, Stop, StreamInfo, StreamList, StreamRead, TornTail,
+    TouchedStream, VerifyReport, Writer, repair, verify,
 };
 pub use segment::ReadMode;
 
@@ -43,7 +44,7 @@ pub use segment::ReadMode;
 pub mod testkit {
     pub use crate::disk::*;
     pub use crate::hostile;
-    pub use crate::log::verify_with;
+    pub use crate::log::{repair_with, verify_with};
     #[cfg(feature = "planted-bugs")]
     pub use crate::planted::{plant, planted_bugs};
 }

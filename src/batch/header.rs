@@ -52,6 +52,8 @@ const VERSION: u8 = 1;
 const CRC_FROM: usize = 8;
 const HEADER_LEN_AT: usize = 46;
 const LENGTHS_AT: usize = 64;
+const PREV_LEN_AT: usize = 28;
+const PREV_CRC_AT: usize = 60;
 const CHAIN_AT: usize = 96;
 const _: () = assert!(CHAIN_AT + 32 == HEADER_BYTES, "as the table says");
 
@@ -80,6 +82,21 @@ impl Salt {
             return 0;
         }
         u32::try_from(self.0 & u64::from(u32::MAX)).unwrap_or_default()
+    }
+
+    /// The salts under which a file's batches begin with a marker; the high half is zero.
+    pub fn of_marker(marker: u32) -> Salt {
+        Salt(u64::from(MARKER ^ marker))
+    }
+
+    /// The same low half with another high one.
+    pub fn with_high(self, high: u32) -> Salt {
+        Salt(u64::from(high) << 32 | u64::from(self.low()))
+    }
+
+    /// Checksum of a header as it is stored, bound to its place.
+    pub fn header_crc_of(self, at: u64, bytes: &[u8]) -> u32 {
+        self.header_crc(at, bytes.get(CRC_FROM..).unwrap_or_default())
     }
 
     /// Checksum of a header, bound to its place.
@@ -338,6 +355,38 @@ impl Header {
             Err(BatchError::Corrupt("the lengths in the batch header contradict each other").into())
         }
     }
+}
+
+/// What the bytes of a header say that its salt is bound to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SealedFields {
+    pub marker: u32,
+    pub header_crc: u32,
+    pub body_len: usize,
+    pub body_crc: u32,
+}
+
+/// The fields of a header whose salt is not known yet; `None` when they are no header's.
+pub(crate) fn sealed_fields(bytes: &[u8; HEADER_BYTES]) -> Option<SealedFields> {
+    let mut input = Input::new(bytes);
+    let (marker, header_crc) = (input.u32()?, input.u32()?);
+    let (body_len, body_crc) = (input.u32()? as usize, input.u32()?);
+    let plausible = body_len <= super::aligned(BATCH_BYTES_MAX)
+        && body_len.is_multiple_of(BATCH_ALIGN)
+        && bytes.get(HEADER_LEN_AT).is_some_and(|eighths| usize::from(*eighths) * 8 == HEADER_BYTES);
+    plausible.then_some(SealedFields { marker, header_crc, body_len, body_crc })
+}
+
+/// Puts a stored header at another place, behind another batch. All else in it stays as it is, what a newer program
+/// put there included.
+pub(crate) fn move_header(bytes: &mut [u8], salt: Salt, at: u64, previous: super::Previous) {
+    let mut put = |place: usize, field: [u8; 4]| {
+        bytes.iter_mut().skip(place).zip(field).for_each(|(to, from)| *to = from);
+    };
+    put(PREV_LEN_AT, previous.len.to_le_bytes());
+    put(PREV_CRC_AT, previous.body_crc.to_le_bytes());
+    let crc = salt.header_crc_of(at, bytes);
+    bytes.iter_mut().skip(4).zip(crc.to_le_bytes()).for_each(|(to, from)| *to = from);
 }
 
 /// A length as the header stores it. Batches are far below 4 GiB.

@@ -21,7 +21,9 @@ pub use decode::{Batch, Events, EventsBackward};
 pub(crate) use appends::{AppendEntry, ProducerEntry};
 pub(crate) use decode::{BackwardWalk, Walk, checked_body};
 pub(crate) use encode::{ClosedBatch, OpenBatch, Previous, StreamRef, control_batch};
-pub(crate) use header::{BATCH_ALIGN, HEADER_BYTES, Header, HeaderError, Kind, OFFSET_MAX, Salt};
+pub(crate) use header::{
+    BATCH_ALIGN, HEADER_BYTES, Header, HeaderError, Kind, OFFSET_MAX, Salt, move_header, sealed_fields,
+};
 pub(crate) use input::{Input, put_varint};
 pub(crate) use names::{Names, VERSION_MAX};
 pub(crate) use opened::Opened;

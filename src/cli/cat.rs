@@ -8,6 +8,7 @@ use crate::{Batches, Consumer, Offset};
 
 use super::failure::{Exit, Failure};
 use super::format::{FormatArgs, Printer};
+use super::gap::told;
 use super::output::note;
 use super::position::{Position, Range, RangeArgs, Time, parse_since, parse_time};
 use super::target::LogArg;
@@ -60,7 +61,7 @@ impl CatArgs {
                 to.as_ref().map_or(Bound::Unbounded, |time| Bound::Excluded(bound(time))),
             ));
         }
-        print(batches, range, limit, &mut printer, consumer.as_mut())?;
+        print(batches, range, limit, &mut printer, consumer.as_mut(), json)?;
         if printer.printed() == 0 && limit > 0 {
             note(self.filter.nothing(range, reader.durable_end()?));
         }
@@ -75,6 +76,7 @@ pub(super) fn print(
     limit: u64,
     printer: &mut Printer,
     mut consumer: Option<&mut Consumer>,
+    json: bool,
 ) -> Result<(), Failure> {
     const EVENTS_A_COMMIT: u64 = 1024;
     if limit == 0 {
@@ -82,7 +84,12 @@ pub(super) fn print(
     }
     let mut committed = 0;
     for batch in batches {
-        for event in batch?.events() {
+        if batch.is_err() {
+            // So that a gap is told of where it is.
+            printer.flush()?;
+        }
+        let Some(batch) = told(batch, json)? else { continue };
+        for event in batch.events() {
             printer.event(event)?;
             let next = event.offset().plus(1);
             // What lies behind the last one that was asked for is not read.

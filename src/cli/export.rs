@@ -6,6 +6,7 @@ use crate::{Filter, Offset};
 
 use super::envelope;
 use super::failure::{Exit, Failure};
+use super::gap::told;
 use super::output::{Out, counted, json_for_terminal, note};
 use super::position::{Range, RangeArgs};
 use super::progress::Progress;
@@ -21,7 +22,7 @@ pub(super) struct ExportArgs {
 }
 
 impl ExportArgs {
-    pub(super) fn run(self) -> Result<Exit, Failure> {
+    pub(super) fn run(self, json: bool) -> Result<Exit, Failure> {
         let reader = self.log.reader()?;
         let range = self.range.resolve(None, &reader)?;
         let mut out = Out::stdout();
@@ -30,7 +31,10 @@ impl ExportArgs {
         let mut line = Vec::new();
         let mut events = 0u64;
         for batch in reader.batches(range.from..range.to).matching(Filter::new()) {
-            let batch = batch?;
+            if batch.is_err() {
+                out.flush()?;
+            }
+            let Some(batch) = told(batch, json)? else { continue };
             for event in batch.events() {
                 line.clear();
                 envelope::encode(event, &mut line)?;

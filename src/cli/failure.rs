@@ -148,7 +148,13 @@ impl From<OpenError> for Failure {
                     "one process writes a log at a time: end that one, or let it do the appending; reading needs no lock: `annals cat`, `annals stat`, `annals verify`",
                 ),
             ),
-            OpenError::Damaged(_) => (Exit::Damaged, "damaged", Some("`annals verify LOG` lists what is damaged")),
+            OpenError::Damaged(_) => (
+                Exit::Damaged,
+                "damaged",
+                Some(
+                    "`annals verify LOG` lists what is damaged, `annals repair LOG` says what can be mended and what is lost",
+                ),
+            ),
             OpenError::Unsupported { .. } => (Exit::Damaged, "unsupported", None),
             OpenError::DiskFull { .. } => (Exit::Disk, "disk_full", None),
             OpenError::Io { .. } => (Exit::Disk, "io", None),
@@ -165,7 +171,7 @@ impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
         match &error {
             ReadError::Damaged(_) => Failure::new(Exit::Damaged, "damaged", error)
-                .help("`annals verify LOG` lists what is damaged; `--from` and `--to` read what lies around it"),
+                .help("`annals verify LOG` lists what is damaged, `annals repair LOG` says what can be mended; `--from` and `--to` read what lies around it"),
             ReadError::Lost { .. } => {
                 Failure::new(Exit::Damaged, "lost", error).help("`--from` and `--to` read what lies around them")
             }

@@ -16,6 +16,7 @@ mod export;
 mod failure;
 mod fields;
 mod format;
+mod gap;
 mod get;
 pub mod hostile;
 mod import;
@@ -26,6 +27,7 @@ mod man;
 mod output;
 mod position;
 mod progress;
+mod repair;
 mod same;
 mod stat;
 mod streams;
@@ -97,6 +99,7 @@ enum Verb {
     Consumers(consumers::ConsumersArgs),
     Lag(consumers::LagArgs),
     Verify(verify::VerifyArgs),
+    Repair(repair::RepairArgs),
     Dump(dump::DumpArgs),
     Bench(bench::BenchArgs),
     Demo(demo::DemoArgs),
@@ -111,7 +114,7 @@ impl Verb {
         match self {
             Verb::Append(args) => args.run(json),
             Verb::Import(args) => args.run(json),
-            Verb::Export(args) => args.run(),
+            Verb::Export(args) => args.run(json),
             Verb::Cat(args) => args.run(json),
             Verb::Tail(args) => args.run(json),
             Verb::Get(args) => args.run(json),
@@ -122,6 +125,7 @@ impl Verb {
             Verb::Consumers(args) => args.run(json),
             Verb::Lag(args) => args.run(json),
             Verb::Verify(args) => args.run(json),
+            Verb::Repair(args) => args.run(json),
             Verb::Dump(args) => args.run(json),
             Verb::Bench(args) => args.run(json),
             Verb::Demo(args) => args.run(),

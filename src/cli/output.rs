@@ -109,6 +109,11 @@ pub(super) fn note(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{}", one_line(&text.to_string()));
 }
 
+/// The same for a script: JSON on a line of its own.
+pub(super) fn note_json(record: &serde_json::Value) {
+    let _ = writeln!(io::stderr().lock(), "{record}");
+}
+
 /// A number of things: `1 event`, `1,234 events`.
 pub(super) fn counted(number: u64, thing: &str) -> String {
     format!("{} {thing}{}", indicatif::HumanCount(number), if number == 1 { "" } else { "s" })

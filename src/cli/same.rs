@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use crate::{Event, LogReader, Offset, Read, ReadError};
+use crate::{Event, LogReader, Offset, Read};
 
 use super::failure::{Exit, Failure};
+use super::gap::told;
 use super::output::{Out, Style, counted, one_line};
 use super::target::open_reader;
 use super::time::rfc3339;
@@ -29,7 +30,7 @@ pub(super) struct SameArgs {
 impl SameArgs {
     pub(super) fn run(self, json: bool) -> Result<Exit, Failure> {
         let readers = [open_reader(&self.one)?, open_reader(&self.other)?];
-        let answer = compare(&readers)?;
+        let answer = compare(&readers, json)?;
         let mut out = Out::stdout();
         if json {
             out.json(&answer)?;
@@ -89,11 +90,11 @@ struct Place {
     value: String,
 }
 
-fn compare([one, other]: &[LogReader; 2]) -> Result<Answer, Failure> {
+fn compare([one, other]: &[LogReader; 2], json: bool) -> Result<Answer, Failure> {
     let (mut one, mut other): (Read, Read) = (one.read(all()), other.read(all()));
     let mut events = 0;
     loop {
-        let difference = match (next(&mut one)?, next(&mut other)?) {
+        let difference = match (next(&mut one, json)?, next(&mut other, json)?) {
             (None, None) => return Ok(Answer { same: true, events, difference: None }),
             (Some(one), Some(other)) => difference(&one, &other),
             (one, other) => {
@@ -113,8 +114,14 @@ fn all() -> std::ops::RangeFrom<Offset> {
     Offset::ZERO..
 }
 
-fn next(read: &mut Read) -> Result<Option<Event>, ReadError> {
-    read.next().transpose()
+/// The next event. Gaps are told of and passed over: what counts is the events that there are.
+fn next(read: &mut Read, json: bool) -> Result<Option<Event>, Failure> {
+    for event in read {
+        if let Some(event) = told(event, json)? {
+            return Ok(Some(event));
+        }
+    }
+    Ok(None)
 }
 
 /// What an event is called where nothing else of it is shown.

@@ -49,6 +49,7 @@ struct StatLine {
     durable_end: u64,
     tail: u64,
     tail_epoch: u32,
+    lost_events: u64,
     first_recorded: Option<String>,
     last_recorded: Option<String>,
     first_time: Option<String>,
@@ -93,6 +94,7 @@ impl StatLine {
             durable_end: stat.durable_end.raw(),
             tail: stat.tail.raw(),
             tail_epoch: stat.tail_epoch.raw(),
+            lost_events: stat.lost_events,
             first_recorded: time(stat.first_recorded),
             last_recorded: time(stat.last_recorded),
             first_time: time(stat.first_time),
@@ -124,6 +126,9 @@ fn text(stat: &Stat, path: &str, out: &mut Out) -> Result<(), Failure> {
         stat.tail,
         stat.tail_epoch.raw(),
     ))?;
+    if stat.lost_events > 0 {
+        out.line(format_args!("lost     {}, given up by repairs", counted(stat.lost_events, "event")))?;
+    }
     if let (Some(first), Some(last)) = (stat.first_time, stat.last_time) {
         out.line(format_args!("time     {} .. {} UTC", readable(first), readable(last)))?;
     }

@@ -1,14 +1,16 @@
 //! `annals tail`: the last events of a log, and those that come.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use crate::{Consumer, Follow};
+use crate::{Consumer, Event, Follow, Read, ReadError};
 
 use super::cat::{moved, print};
 use super::failure::{Exit, Failure};
 use super::format::{FormatArgs, Printer};
+use super::gap::told;
 use super::output::note;
 use super::position::Range;
 use super::target::LogArg;
@@ -63,16 +65,22 @@ impl TailArgs {
         };
         if consumer.is_some() {
             let batches = reader.batches(range.from..range.to).matching(filter.clone());
-            print(batches, range, u64::MAX, &mut printer, consumer.as_mut())?;
+            print(batches, range, u64::MAX, &mut printer, consumer.as_mut(), json)?;
         } else {
-            for event in reader.read(range.from..end).matching(filter.clone()).tail(last)? {
-                printer.event(event.borrow())?;
+            let read = reader.read(range.from..end).matching(filter.clone()).backward();
+            for event in last_of(read, last) {
+                if event.is_err() {
+                    printer.flush()?;
+                }
+                if let Some(event) = told(event, json)? {
+                    printer.event(event.borrow())?;
+                }
             }
             printer.flush()?;
         }
         if self.follow {
             let follow = reader.follow(end).matching(filter);
-            return go_on(follow, until, &mut printer, consumer);
+            return go_on(follow, until, &mut printer, consumer, json);
         }
         if printer.printed() == 0 && last > 0 {
             note(self.filter.nothing(range, end));
@@ -81,17 +89,36 @@ impl TailArgs {
     }
 }
 
+/// The last events of a read that goes backward, in order, with the gaps among them.
+fn last_of(read: Read, count: usize) -> VecDeque<Result<Event, ReadError>> {
+    let (mut found, mut events) = (VecDeque::new(), 0);
+    if count == 0 {
+        return found;
+    }
+    for event in read {
+        events += usize::from(event.is_ok());
+        found.push_front(event);
+        if events >= count {
+            break;
+        }
+    }
+    found
+}
+
 /// Writes out what comes, whenever nothing more is there at once.
 fn go_on(
     mut follow: Follow,
     until: Option<Instant>,
     printer: &mut Printer,
     mut consumer: Option<Consumer>,
+    json: bool,
 ) -> Result<Exit, Failure> {
     loop {
         for _ in 0..AT_ONCE {
             let Some(event) = follow.next_within(Duration::ZERO) else { break };
-            printer.event(event?.borrow())?;
+            if let Some(event) = told(event, json)? {
+                printer.event(event.borrow())?;
+            }
         }
         moved(printer, consumer.as_mut(), follow.next_offset())?;
         let left = until.map_or(LOOK_UP, |until| until.saturating_duration_since(Instant::now()));
@@ -99,7 +126,11 @@ fn go_on(
             return Ok(Exit::TimedOut);
         }
         match follow.next_within(left.min(LOOK_UP)) {
-            Some(event) => printer.event(event?.borrow())?,
+            Some(event) => {
+                if let Some(event) = told(event, json)? {
+                    printer.event(event.borrow())?;
+                }
+            }
             None if printer.is_unheard() || follow.has_ended() => return Ok(Exit::Done),
             None => {}
         }

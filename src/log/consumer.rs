@@ -128,7 +128,14 @@ impl LogReader {
             Err(ConsumerError::Read(error)) => return Err(error.into()),
             checked => checked.err(),
         };
-        let first = if next < end && refusal.is_none() { self.get(Offset::from_raw(next))? } else { None };
+        let first = match next < end && refusal.is_none() {
+            false => None,
+            true => match self.get(Offset::from_raw(next)) {
+                // Of what a repair gave up nobody knows since when it waited.
+                Err(ReadError::Lost { .. }) => None,
+                first => first?,
+            },
+        };
         Ok(ConsumerInfo {
             name: slot.name.clone().into(),
             next: Offset::from_raw(next),

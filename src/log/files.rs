@@ -21,6 +21,8 @@ pub(super) struct Listing {
     pub segments: Vec<u64>,
     /// Files of segments that never got their name.
     pub unborn: Vec<String>,
+    /// A repair was begun and not ended.
+    pub repairing: bool,
     /// What is not a log's.
     pub foreign: Vec<Entry>,
 }
@@ -42,6 +44,7 @@ impl Listing {
                 What::Lock => listing.lock = true,
                 What::Segment(base) => listing.segments.push(base),
                 What::Unborn => listing.unborn.push(entry.name),
+                What::Repair => listing.repairing = true,
                 What::Directory => {}
                 What::Foreign => listing.foreign.push(entry),
             }
@@ -51,6 +54,14 @@ impl Listing {
             return Err(OpenError::NotALog { path: dir.to_path_buf() });
         }
         Ok(Some(listing))
+    }
+}
+
+impl Listing {
+    /// Refuses a log whose repair was interrupted: its files are of before and after it.
+    pub fn check_repaired(&self, dir: &Path) -> Result<(), OpenError> {
+        let what = "a repair was interrupted before its end; `annals repair --apply` goes on with it, nothing is lost";
+        if self.repairing { Err(damaged(&dir.join(layout::REPAIR), 0, 0, 0, what)) } else { Ok(()) }
     }
 }
 

@@ -8,8 +8,13 @@ pub(crate) const LOCK: &str = "LOCK";
 pub(crate) const TORN: &str = "torn";
 /// Merged indexes: with them gone, nothing changes but the time it takes to look.
 pub(crate) const INDEX: &str = "index";
+/// What a repair that is being done has decided; see [`super::repair`].
+pub(crate) const REPAIR: &str = "REPAIR";
+pub(crate) const REPAIR_UNFINISHED: &str = "REPAIR.tmp";
+/// Copies of what repairs replaced.
+pub(crate) const REPAIRED: &str = "repaired";
 /// Directories that later parts of a log keep beside the segments.
-const DIRECTORIES: [&str; 4] = [TORN, INDEX, "cursors", "state"];
+const DIRECTORIES: [&str; 5] = [TORN, INDEX, REPAIRED, "cursors", "state"];
 
 /// The file of a segment.
 pub(crate) fn segment_path(dir: &Path, base: u64) -> PathBuf {
@@ -34,6 +39,8 @@ pub(crate) enum What {
     Segment(u64),
     /// Left behind by a kill while a segment was made; holds no event.
     Unborn,
+    /// A repair is being done, or was interrupted.
+    Repair,
     Directory,
     /// Not ours.
     Foreign,
@@ -45,6 +52,8 @@ pub(crate) fn what(entry: &Entry) -> What {
     };
     match (entry.name.as_str(), entry.is_dir) {
         (LOCK, false) => What::Lock,
+        (REPAIR, false) => What::Repair,
+        (REPAIR_UNFINISHED, false) => What::Unborn,
         (name, true) if DIRECTORIES.contains(&name) => What::Directory,
         (name, false) => match name.split_once('.') {
             Some((digits, "seg")) => number(digits).map_or(What::Foreign, What::Segment),

@@ -10,6 +10,7 @@ mod options;
 mod append;
 mod producer;
 mod streams;
+mod gaps;
 mod plan;
 mod receipt;
 mod waiters;
@@ -26,6 +27,7 @@ mod files;
 mod torn;
 mod open;
 mod verify;
+mod repair;
 
 // Reading: a walk over batches, in both directions and by time.
 mod walk;
@@ -76,6 +78,7 @@ pub use options::Options;
 pub use read::{Batches, Read};
 pub use reader::LogReader;
 pub use receipt::{Appended, Receipt};
+pub use repair::{Anomaly, AnomalyKind, RepairPlan, Repaired, TouchedStream, repair, repair_with};
 pub use stat::{SegmentStat, Stat, Writer};
 pub use stream::StreamRead;
 pub use verify::{VerifyReport, verify, verify_with};

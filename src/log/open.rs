@@ -14,6 +14,7 @@ use super::files::{
     Before, Found, Listing, check_chain, damaged, lock_record, open_failed, open_scan_failed, open_segment, take_lock,
 };
 use super::fill::Fill;
+use super::gaps::Gaps;
 use super::layout::{self, segment_path, unborn_path};
 use super::lock::{self, LockRecord};
 use super::options::Options;
@@ -22,8 +23,8 @@ use super::producer;
 use super::shared::Shared;
 use super::streams::Streams;
 use super::torn;
-use crate::batch::{BATCH_ALIGN, BatchError, HEADER_BYTES, Kind, Previous, checked_body, control_batch};
-use crate::disk::{DiskFile, Mode};
+use crate::batch::{BATCH_ALIGN, Batch, BatchError, HEADER_BYTES, Kind, Previous, checked_body, control_batch};
+use crate::disk::{DiskFile, Env, Mode};
 use crate::limits::SEGMENT_BYTES_FIRST;
 use crate::planted::{Bug, planted};
 use crate::segment::{
@@ -81,15 +82,20 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(Arc<Shared>, OpenRep
     }
     // Again: another process may have made the log before the lock was ours.
     let listing = Listing::read(disk, dir)?.unwrap_or_default();
+    listing.check_repaired(dir)?;
     let mut report = OpenReport::default();
     if record.is_none() && lock_file.len().is_ok_and(|len| len > 0) {
         report.notes.push("the record in LOCK is not whole; it was not used".to_owned());
+        // What is left behind the next record would look like damage.
+        let cut = lock_file.len().and_then(|len| lock_file.set_len(len.min(lock::LOCK_BYTES as u64)));
+        cut.map_err(|error| open_failed("cutting", &lock_path, error))?;
     }
     for name in &listing.unborn {
         let path = dir.join(name);
         disk.remove(&path).map_err(|error| open_failed("removing", &path, error))?;
     }
-    let mut opening = Opening { dir, options, record, lock_file, report, before: None, segments: Vec::new() };
+    let mut opening =
+        Opening { dir, options, record, lock_file, report, before: None, segments: Vec::new(), gaps: Gaps::default() };
     let last = match listing.segments.split_last() {
         None => opening.create()?,
         Some((last, sealed)) => {
@@ -103,7 +109,13 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(Arc<Shared>, OpenRep
     opening.finish(last)
 }
 
-fn command_of(pid: u32) -> Option<String> {
+/// The identity of a new log: a version 4 UUID, so that other tools take it for one.
+pub(super) fn new_log_id(env: &Env) -> LogId {
+    let id = (u128::from(env.random.next_u64()) << 64) | u128::from(env.random.next_u64());
+    LogId::from_raw((id & !(0xf000 << 64) & !(0xc000 << 48)) | (0x4000 << 64) | (0x8000 << 48))
+}
+
+pub(super) fn command_of(pid: u32) -> Option<String> {
     let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let words: Vec<String> = command
         .split(|byte| *byte == 0)
@@ -121,6 +133,7 @@ struct Opening<'d> {
     report: OpenReport,
     before: Option<Before>,
     segments: Vec<Arc<Segment>>,
+    gaps: Gaps,
 }
 
 /// The active segment, read through.
@@ -196,16 +209,7 @@ impl FoundState {
                 if !planted(Bug::VersionsForgotten) {
                     self.streams.take_note(header.log_id, &batch);
                 }
-                for event in batch.events().filter(|event| event.is_system()) {
-                    let record = CarriedRecord {
-                        offset: event.offset().raw(),
-                        version: event.version().raw(),
-                        event_type: event.event_type().into(),
-                        content: Bytes::copy_from_slice(event.data()),
-                    };
-                    carry.streams.insert(event.stream().into(), record);
-                }
-                producer::take_note(carry, &batch);
+                carry_on(carry, &batch);
             }
             (Kind::Mark | Kind::CloseMark | Kind::Gap, Some(_)) => {}
             (Kind::Footer, Some(_)) => return Err(bad("a footer stands in the segment that is written")),
@@ -214,6 +218,20 @@ impl FoundState {
         }
         Ok(())
     }
+}
+
+/// Takes note of what a batch carries on: records of the log's own streams, and appends of producers.
+pub(super) fn carry_on(carry: &mut Carry, batch: &Batch) {
+    for event in batch.events().filter(|event| event.is_system()) {
+        let record = CarriedRecord {
+            offset: event.offset().raw(),
+            version: event.version().raw(),
+            event_type: event.event_type().into(),
+            content: Bytes::copy_from_slice(event.data()),
+        };
+        carry.streams.insert(event.stream().into(), record);
+    }
+    producer::take_note(carry, batch);
 }
 
 impl Opening<'_> {
@@ -238,6 +256,7 @@ impl Opening<'_> {
                 self.seal_now(&found.path, &header, next.header.header)?
             }
         };
+        self.gaps.sealed(&found.path, &found.file, &header, &trailer)?;
         let segment = Segment::new(Arc::clone(&self.options.env.disk), found.path, header);
         segment.seal(trailer);
         self.before = Some(Before::of(&header, Some(&trailer)));
@@ -313,7 +332,9 @@ impl Opening<'_> {
         }
         let segment = Arc::new(Segment::new(Arc::clone(&self.options.env.disk), found.path, header));
         let mut state = FoundState::new(&header);
+        let gaps = &mut self.gaps;
         let tail = recover(&found.file, &header, evidence, |batch| {
+            gaps.note(&batch.header);
             segment.note(&batch.header, batch.at);
             state.batch(&header, batch)
         });
@@ -415,10 +436,8 @@ impl Opening<'_> {
             return Err(damaged(&path, 0, 0, record.durable_end, "LOCK names the segment, which is missing"));
         }
         let env = self.options.env.clone();
-        let id = (u128::from(env.random.next_u64()) << 64) | u128::from(env.random.next_u64());
         let header = SegmentHeader {
-            // A version 4 UUID, so that other tools take it for one.
-            log_id: LogId::from_raw((id & !(0xf000 << 64) & !(0xc000 << 48)) | (0x4000 << 64) | (0x8000 << 48)),
+            log_id: new_log_id(&env),
             number: 0,
             base: Offset::ZERO,
             created: env.clock.now(),
@@ -499,6 +518,7 @@ impl Opening<'_> {
             streams: found.streams,
             sealing: Vec::new(),
             carry: found.carry.unwrap_or_default(),
+            gaps: self.gaps,
             rolls: 0,
             queue: Vec::new(),
             queued_bytes: 0,

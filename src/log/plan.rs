@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::append::Append;
 use super::error::{AppendError, IoFailure};
+use super::gaps::Gaps;
 use super::layout::{room_path, unborn_path};
 use super::producer::{self, EVICTED_STREAM, Judged};
 use super::receipt::{Appended, Receipt, Versions};
@@ -71,6 +72,8 @@ pub(super) struct Plan {
     /// Streams of segments without a footer yet, with the segments' bases, oldest first.
     pub sealing: Vec<(u64, Arc<Streams>)>,
     pub carry: Carry,
+    /// What repairs gave up.
+    pub gaps: Gaps,
     /// How often the log has rolled: what was looked up in older segments holds for one such number.
     pub rolls: u64,
     pub queue: Vec<Item>,
@@ -438,7 +441,7 @@ impl Plan {
         let offset = self.next;
         self.next += 1;
         let Some(slot) = self.streams.slot_mut(name) else { return 0 };
-        let version = slot.next_version();
+        let version = slot.next_version() + self.gaps.lost_behind(slot.last().map(|last| last.offset));
         let stream: StreamRef = match slot.in_batch(self.batch) {
             Some(stream) => stream,
             None => {

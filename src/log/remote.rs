@@ -154,6 +154,7 @@ impl Known {
     fn list(&mut self, dir: &Path, env: &Env) -> Result<(), OpenError> {
         let disk = &*env.disk;
         let listing = Listing::read(disk, dir)?.ok_or_else(|| OpenError::NotFound { path: dir.to_path_buf() })?;
+        listing.check_repaired(dir)?;
         let mut segments: Vec<Arc<Segment>> = Vec::with_capacity(listing.segments.len());
         for (index, base) in listing.segments.iter().enumerate() {
             let next = listing.segments.get(index + 1).copied();

@@ -26,6 +26,8 @@ pub struct Stat {
     pub events: u64,
     /// Events of the log's own streams.
     pub system_events: u64,
+    /// Offsets that repairs gave up.
+    pub lost_events: u64,
     /// The users' streams.
     pub streams: u64,
     /// Distinct types of the users' events.
@@ -87,6 +89,7 @@ pub(super) fn stat(reader: &LogReader, view: &View, writer: Option<Writer>) -> R
         tail: reader.tail()?,
         events: 0,
         system_events: 0,
+        lost_events: 0,
         streams: user_streams(&all),
         types: 0,
         segments: Vec::new(),
@@ -125,6 +128,7 @@ impl Stat {
         self.bytes += bytes;
         self.events += summary.trailer.user_events;
         self.system_events += summary.trailer.system_events;
+        self.lost_events += summary.trailer.lost_events;
         self.data_bytes += summary.trailer.data_bytes;
         self.tail_epoch = self.tail_epoch.max(TailEpoch::from_raw(summary.trailer.tail_epoch));
         if summary.trailer.user_events + summary.trailer.system_events > 0 {
@@ -193,7 +197,11 @@ fn user_streams(all: &[Summary]) -> u64 {
 
 fn types_by_reading(reader: &LogReader, trailer: &Trailer, types: &mut BTreeSet<Box<str>>) -> Result<(), ReadError> {
     for batch in reader.batches(Offset::from_raw(trailer.base)..Offset::from_raw(trailer.end)) {
-        for event in batch?.events().filter(|event| !event.is_system()) {
+        let batch = match batch {
+            Err(ReadError::Lost { .. }) => continue,
+            batch => batch?,
+        };
+        for event in batch.events().filter(|event| !event.is_system()) {
             if !types.contains(event.event_type()) {
                 types.insert(event.event_type().into());
             }

@@ -1,6 +1,6 @@
 //! Reading and checking every byte of a log. Changes nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::consumer::Furthest;
@@ -10,9 +10,9 @@ use super::files::{
 };
 use super::layout;
 use super::lock::{self, LOCK_BYTES, LockRecord};
+use super::repair::kept::{self, Wrong};
 use super::torn;
-use crate::LogId;
-use crate::batch::BatchError;
+use crate::batch::{BatchError, Header, Kind};
 use crate::cursor::{
     CURSOR_FILE_BYTES, CURSORS, Cursors, Found as FoundSlot, GATE, Slots, UNFINISHED, is_one_byte_off,
 };
@@ -23,6 +23,7 @@ use crate::segment::{
     Bytesource, Contents, Evidence, PAGE_BYTES, ReadMode, Scan, ScanError, Segment, SegmentHeader, Verdict, next_good,
     read_trailer, recover,
 };
+use crate::{LogId, Offset};
 
 /// What [`verify`] found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,6 +43,9 @@ pub struct VerifyReport {
     pub damage: Vec<Damage>,
     /// What a kill or a power cut left behind and opening mends; it holds nothing acknowledged.
     pub notes: Vec<String>,
+    /// Offsets that a repair gave up, as gaps say: first, and the one after the last.
+    pub gaps: Vec<(Offset, Offset)>,
+    pub(super) torn: Vec<TornSeen>,
 }
 
 impl VerifyReport {
@@ -80,10 +84,19 @@ pub fn verify_with(path: &Path, env: &Env, progress: &mut dyn FnMut(u64, u64)) -
 }
 
 /// What the file `LOCK` says and whether it is held, at one moment.
-struct LockSeen {
-    record: Option<LockRecord>,
-    len: u64,
-    live: bool,
+pub(super) struct LockSeen {
+    pub record: Option<LockRecord>,
+    pub len: u64,
+    pub live: bool,
+}
+
+/// A torn tail that opening would cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TornSeen {
+    pub file: PathBuf,
+    pub at: u64,
+    pub to: u64,
+    pub why: &'static str,
 }
 
 impl LockSeen {
@@ -107,7 +120,7 @@ impl LockSeen {
     }
 }
 
-fn verify_beside(
+pub(super) fn verify_beside(
     dir: &Path,
     env: &Env,
     writer: &LockSeen,
@@ -119,8 +132,13 @@ fn verify_beside(
     let report = VerifyReport::default();
     let mut verifying = Verifying { dir, env, record, live, report, progress, total: 0, before: None };
     verifying.lock(len);
+    if listing.repairing {
+        let what = "a repair was interrupted before its end; `annals repair --apply` goes on with it, nothing is lost";
+        verifying.damaged(&dir.join(layout::REPAIR), 0, 0, 0, what);
+    }
     verifying.listing(&listing)?;
     verifying.torn()?;
+    verifying.repaired()?;
     verifying.merged(&listing)?;
     verifying.cursors()?;
     Ok(verifying.report)
@@ -144,6 +162,19 @@ impl Verifying<'_> {
 
     fn damaged(&mut self, path: &Path, at: u64, first: u64, end: u64, what: impl Into<String>) {
         self.report.damage.push(damage(path, at, first, end, what));
+    }
+
+    /// Takes note of a batch that is good.
+    fn good(&mut self, header: &Header) {
+        self.report.batches += 1;
+        match header.kind {
+            Kind::Gap => {
+                let (first, end) = (header.base_offset, header.end_offset());
+                self.note(format!("events {first} to {end} (exclusive) were lost and given up by a repair"));
+                self.report.gaps.push((Offset::from_raw(first), Offset::from_raw(end)));
+            }
+            _ => self.report.events += u64::from(header.record_count),
+        }
     }
 
     fn read(&mut self, bytes: u64) {
@@ -270,18 +301,12 @@ impl Verifying<'_> {
         loop {
             let expected = scan.next_offset().unwrap_or(next);
             match scan.next() {
-                Ok(Some(batch))
-                    if !batch.header.kind.holds_events() && batch.header.kind == crate::batch::Kind::Footer =>
-                {
-                    break;
-                }
+                Ok(Some(batch)) if batch.header.kind == Kind::Footer => break,
                 Ok(Some(batch)) => {
                     let (at, len, events) = (batch.at, batch.header.batch_len(), batch.header.record_count);
+                    let header = batch.header.clone();
                     match contents.batch(batch) {
-                        Ok(()) => {
-                            self.report.batches += 1;
-                            self.report.events += u64::from(events);
-                        }
+                        Ok(()) => self.good(&header),
                         Err(ScanError::Batch { error: BatchError::Corrupt(what), .. }) => {
                             whole = false;
                             self.damaged(path, at, expected, expected + u64::from(events), what);
@@ -374,11 +399,17 @@ impl Verifying<'_> {
         let furthest = cursors.as_ref().map_or(0, |cursor| cursor.next);
         let evidence = Evidence { durable_end: evidence.durable_end.max(furthest), ..evidence };
         let mut contents = Contents::new(header);
-        let (mut batches, mut events) = (0, 0);
+        let mut batches = 0;
         let tail = recover(file, header, evidence, |batch| {
+            let (at, header) = (batch.at, batch.header.clone());
+            if header.kind == Kind::Footer {
+                let what = BatchError::Corrupt("a footer stands in the segment that is written");
+                return Err(ScanError::Batch { at, error: what });
+            }
+            contents.batch(batch)?;
             batches += 1;
-            events += u64::from(batch.header.record_count);
-            contents.batch(batch)
+            self.good(&header);
+            Ok(())
         });
         let tail = match tail {
             Ok(tail) => tail,
@@ -388,8 +419,6 @@ impl Verifying<'_> {
             }
             Err(error) => return Err(failed(error)),
         };
-        self.report.batches += batches;
-        self.report.events += events;
         self.read(len);
         match tail.verdict {
             Verdict::Damaged { what, end } => {
@@ -402,7 +431,9 @@ impl Verifying<'_> {
             Verdict::Clean => {}
             Verdict::Torn { to, why } => {
                 let bytes = to - tail.end_at;
-                let (path, at) = (path.display(), tail.end_at);
+                let at = tail.end_at;
+                self.report.torn.push(TornSeen { file: path.to_path_buf(), at, to, why });
+                let path = path.display();
                 self.note(format!(
                     "{path} ends with {bytes} bytes at {at} of an interrupted write ({why}); none of it was acknowledged, opening cuts it and keeps it aside"
                 ));
@@ -428,19 +459,15 @@ impl Verifying<'_> {
         self.read(end_at);
         loop {
             let expected = contents.end();
-            let count = |batch: &crate::segment::RawBatch| u64::from(batch.header.record_count);
             let checked = scan.next().and_then(|batch| match batch {
                 Some(batch) => {
-                    let events = count(&batch);
-                    contents.batch(batch).map(|()| Some(events))
+                    let header = batch.header.clone();
+                    contents.batch(batch).map(|()| Some(header))
                 }
                 None => Ok(None),
             });
             match checked {
-                Ok(Some(events)) => {
-                    self.report.batches += 1;
-                    self.report.events += events;
-                }
+                Ok(Some(header)) => self.good(&header),
                 Ok(None) => break,
                 Err(ScanError::Batch { at, error: BatchError::Corrupt(what) }) => {
                     self.damaged(path, at, expected, end, what);
@@ -627,6 +654,29 @@ impl Verifying<'_> {
                     0,
                     "what was kept of a torn tail is not what was put there; no event is affected",
                 );
+            }
+        }
+        Ok(())
+    }
+
+    /// What earlier repairs have kept.
+    fn repaired(&mut self) -> Result<(), OpenError> {
+        let failed = |error| open_failed("reading what repairs kept in", self.dir, error);
+        for (_, folder) in kept::folders(&*self.env.disk, self.dir).map_err(failed)? {
+            let mut sizes = Vec::new();
+            let wrong = kept::check(&*self.env.disk, &folder, |bytes| sizes.push(bytes)).map_err(failed)?;
+            self.report.files += sizes.len() as u64;
+            sizes.into_iter().for_each(|bytes| self.read(bytes));
+            for wrong in wrong {
+                match wrong {
+                    Wrong::Unfinished => {
+                        self.note(format!("{} are copies of a repair that was not begun", folder.display()));
+                    }
+                    Wrong::NotAsKept(path) => {
+                        let what = "what a repair kept is not what was put there; no event is affected";
+                        self.damaged(&path, 0, 0, 0, what);
+                    }
+                }
             }
         }
         Ok(())

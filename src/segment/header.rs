@@ -62,6 +62,21 @@ pub(crate) struct ReadHeader {
 }
 
 impl SegmentHeader {
+    /// A header of which only the salt is known: enough to read batches by.
+    pub fn of_salt(salt: Salt) -> SegmentHeader {
+        SegmentHeader {
+            log_id: LogId::from_raw(0),
+            number: 0,
+            base: Offset::ZERO,
+            created: Timestamp::from_micros(0),
+            salt,
+            capacity: crate::limits::SEGMENT_BYTES_FIRST,
+            tail_epoch: TailEpoch::FIRST,
+            previous_crc: 0,
+            read_only: false,
+        }
+    }
+
     /// The whole first page.
     pub fn encode(&self) -> Vec<u8> {
         let mut one = Vec::with_capacity(HEADER_BYTES);

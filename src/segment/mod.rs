@@ -12,6 +12,7 @@ mod footer;
 mod header;
 mod name_hash;
 mod recover;
+mod salt;
 mod scan;
 mod seal;
 mod trailer;
@@ -29,6 +30,7 @@ pub(crate) use name_hash::{ByName, NameHash};
 #[cfg(feature = "cli")]
 pub(crate) use recover::last_nonzero;
 pub(crate) use recover::{Evidence, Tail, Verdict, next_good, recover};
+pub(crate) use salt::solve_salt;
 pub(crate) use scan::{Bytesource, RawBatch, Scan, ScanError};
 pub(crate) use seal::{Contents, seal, write_end};
 pub(crate) use trailer::{TRAILER_BYTES, Trailer};

@@ -19,6 +19,7 @@ mod import;
 mod real_data;
 mod real_data_delivery;
 mod real_data_reading;
+mod repair;
 mod same;
 mod stat;
 mod streams;

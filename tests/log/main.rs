@@ -24,6 +24,7 @@ mod producers;
 mod readers;
 mod receipts;
 mod regressions;
+mod repair;
 mod round_trip;
 mod streams;
 mod times;

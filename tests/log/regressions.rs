@@ -517,3 +517,17 @@ const FOOTER_OF_ONE_PLACE: [u8; 64] = {
     (bytes[0], bytes[20], bytes[32]) = (1, 1, 1);
     bytes
 };
+
+/// Bytes behind a record that is not whole were a note before the next open and damage after it.
+#[test]
+fn what_stands_behind_a_record_in_lock_that_is_not_whole_is_cut_off() {
+    let world = World::new(3);
+    let log = world.open();
+    log.append(Event::new("s", "T")).unwrap().wait().unwrap();
+    log.close().unwrap();
+    world.mem.write_file(&Path::new(DIR).join("LOCK"), &[7; 1000]);
+    assert!(world.verify().is_sound());
+    world.open().close().unwrap();
+    let report = world.verify();
+    assert!(report.is_sound() && report.notes.is_empty(), "{report:?}");
+}

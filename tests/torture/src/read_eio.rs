@@ -161,7 +161,7 @@ impl Reader {
 
     /// Lets it read, to its end.
     fn end(mut self, summary: &mut Summary) -> Result<(), String> {
-        drop(self.process.stdin.take());
+        drop(self.process.take_stdin());
         let status = self.process.end(|_| Ok(()))?;
         match (status.code(), status.signal()) {
             (Some(ALL_READ), _) => summary.count("read whole", 1),

@@ -27,9 +27,7 @@ pub(crate) use footer::TypeEntry;
 pub(crate) use footer::{Footer, FooterBuilder, Postings, StreamEntry};
 pub(crate) use header::{PAGE_BYTES, ReadHeader, SegmentHeader};
 pub(crate) use name_hash::{ByName, NameHash};
-#[cfg(feature = "cli")]
-pub(crate) use recover::last_nonzero;
-pub(crate) use recover::{Evidence, Tail, Verdict, next_good, recover};
+pub(crate) use recover::{Evidence, Tail, Verdict, last_nonzero, next_good, recover};
 pub(crate) use salt::solve_salt;
 pub(crate) use scan::{Bytesource, RawBatch, Scan, ScanError};
 pub(crate) use seal::{Contents, seal, write_end};

@@ -608,6 +608,7 @@ impl Run {
 
     fn open_consumer(&mut self, at: usize) -> Result<(), Broken> {
         let opened = self.log().consumer(CONSUMERS[at]);
+        let rotten = self.is_rotten();
         let cursor = &mut self.cursors[at];
         if cursor.seen.is_empty() {
             (cursor.seen, cursor.kept) = (vec![0], vec![0]);
@@ -616,12 +617,13 @@ impl Run {
             Ok(consumer) => {
                 let next = consumer.cursor().raw();
                 ensure!(
-                    cursor.seen.contains(&next),
+                    cursor.seen.contains(&next) || rotten,
                     "consumer {} is at {next}, not at one of {:?}",
                     CONSUMERS[at],
                     cursor.seen
                 );
-                *cursor = Cursor { is_there: true, seen: vec![next], kept: vec![next] };
+                // Other writes may be lost without a word.
+                *cursor = Cursor { is_there: !rotten, seen: vec![next], kept: vec![next] };
                 self.life_mut().consumers[at] = Some(consumer);
                 Ok(())
             }

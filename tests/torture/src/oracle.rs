@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use annals::{
-    Append, AppendError, Durability, Event, EventRef, Expect, LogReader, Offset, ReadError, Timestamp, Version,
+    Append, AppendError, Consumer, Durability, Event, EventRef, Expect, LogReader, Offset, ReadError, Timestamp,
+    Version,
 };
 
 /// What is not as it has to be.
@@ -475,6 +476,14 @@ impl Model {
         }
         self.check_list(read, &expected, "a range")?;
         self.seen = self.seen.max(to.min(end));
+        Ok(())
+    }
+
+    /// Reads what a consumer has before it.
+    pub fn check_consumed(&mut self, consumer: &Consumer, end: u64) -> Checked<()> {
+        let expected: Vec<u64> = self.users(consumer.cursor().raw(), end).collect();
+        self.check_list(consumer.read(), &expected, "for a consumer")?;
+        self.seen = self.seen.max(end);
         Ok(())
     }
 

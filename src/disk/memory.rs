@@ -1072,6 +1072,76 @@ mod tests {
     }
 
     #[test]
+    fn each_pending_change_meets_the_fate_that_is_asked_for() {
+        let disk = disk();
+        let file = synced(&disk, "a", &[1; 2 * PAGE_BYTES]);
+        file.write_all_at(&[2; 3 * PAGE_BYTES], 0).unwrap();
+        create(&disk, "b");
+        assert_eq!(disk.pending(), 5, "one name, one length, three pages");
+        let after = |fates: [Fate; 5]| {
+            let fork = disk.fork();
+            fork.crash_by(|n| fates[n]);
+            let bytes = read(&fork, "a").unwrap();
+            let pages: Vec<u8> = bytes.chunks(PAGE_BYTES).map(|page| page[0]).collect();
+            (names(&fork), pages)
+        };
+        let (kept, lost) = (Fate::Kept, Fate::Lost);
+        assert_eq!(after([lost; 5]), ("a".into(), vec![1, 1]));
+        assert_eq!(after([kept; 5]), ("a b".into(), vec![2, 2, 2]));
+        assert_eq!(after([kept, lost, kept, lost, kept]), ("a b".into(), vec![2, 1]));
+        assert_eq!(after([lost, kept, lost, kept, lost]), ("a".into(), vec![1, 2, 0]));
+        let garbled = [kept, kept, kept, kept, Fate::Garbled(7)];
+        assert!(after(garbled) == after(garbled), "one number is one outcome");
+        assert_eq!(read(&disk, "a").unwrap(), [2; 3 * PAGE_BYTES], "the disk itself goes on");
+        file.sync().unwrap();
+        assert_eq!(disk.pending(), 1);
+    }
+
+    #[test]
+    fn a_power_cut_in_order_keeps_the_oldest_changes_each_write_on_its_own() {
+        let disk = disk();
+        disk.remember_order();
+        let file = synced(&disk, "a", b"....");
+        file.write_all_at(b"1", 0).unwrap();
+        create(&disk, "b");
+        file.write_all_at(b"22", 0).unwrap();
+        file.write_all_at(b"3", 4).unwrap();
+        file.set_len(2).unwrap();
+        let after = |changes| {
+            let fork = disk.fork();
+            fork.crash_after(changes);
+            assert_eq!((fork.pending(), fork.in_order()), (0, 0));
+            (names(&fork), String::from_utf8(read(&fork, "a").unwrap()).unwrap())
+        };
+        let states: Vec<_> = (0..=disk.in_order()).map(after).collect();
+        let expected = [
+            ("a", "...."),
+            ("a", "1..."),
+            ("a b", "1..."),
+            ("a b", "22.."),
+            ("a b", "22..\0"), // the file is longer first
+            ("a b", "22..3"),
+            ("a b", "22"),
+        ];
+        assert_eq!(states, expected.map(|(names, bytes)| (names.to_owned(), bytes.to_owned())));
+        disk.forget_dirty(&path("a"));
+        disk.crash_after(usize::MAX);
+        assert_eq!(read(&disk, "a").unwrap(), b"..", "a new length, but no bytes that the system gave up");
+    }
+
+    #[test]
+    fn a_fork_has_no_handles_and_no_locks() {
+        let disk = disk();
+        let file = synced(&disk, "a", b"x");
+        assert!(file.try_lock().unwrap());
+        let fork = disk.fork();
+        let other = create(&fork, "a");
+        assert!(other.try_lock().unwrap());
+        other.write_all_at(b"y", 0).unwrap();
+        assert_eq!((read(&disk, "a").unwrap(), read(&fork, "a").unwrap()), (b"x".to_vec(), b"y".to_vec()));
+    }
+
+    #[test]
     fn a_full_disk_takes_what_fits_and_then_nothing_until_there_is_room() {
         let disk = disk();
         let file = synced(&disk, "a", b"1234");

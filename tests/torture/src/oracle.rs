@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use annals::{
-    Append, AppendError, Durability, Event, EventRef, Expect, LogReader, Offset, ReadError, Timestamp, Version,
+    Append, AppendError, Consumer, Durability, Event, EventRef, Expect, LogReader, Offset, ReadError, Timestamp,
+    Version,
 };
 
 /// What is not as it has to be.
@@ -478,6 +479,14 @@ impl Model {
         Ok(())
     }
 
+    /// Reads what a consumer has before it.
+    pub fn check_consumed(&mut self, consumer: &Consumer, end: u64) -> Checked<()> {
+        let expected: Vec<u64> = self.users(consumer.cursor().raw(), end).collect();
+        self.check_list(consumer.read(), &expected, "for a consumer")?;
+        self.seen = self.seen.max(end);
+        Ok(())
+    }
+
     /// Reads users' events of a stretch of time, and perhaps of one type.
     pub fn check_window(&mut self, reader: &LogReader, from: i64, to: i64, kind: Option<u8>) -> Checked<()> {
         let end = self.check_end(reader)?;
@@ -596,5 +605,70 @@ impl Model {
             _ => None,
         };
         ok.ok_or_else(|| format!("an append has to be answered by {answer:?}, but the log says: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use annals::Log;
+
+    use super::*;
+
+    fn wish(model: &mut Model, tags: &[u64]) -> Wish {
+        let stream = model.stream("s");
+        let given = |tag: &u64| Given { stream, kind: 0, tag: *tag, len: 20, time: None };
+        let events = tags.iter().map(given).collect();
+        Wish { events, source: None, expect: Vec::new(), producer: None, durability: Durability::Disk }
+    }
+
+    /// A log with three appends, and a model that was told of other things.
+    fn broken(tell: impl Fn(&mut Model)) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path()).unwrap();
+        let mut model = Model::default();
+        for tags in [&[1][..], &[2, 3], &[4]] {
+            let wish = wish(&mut model, tags);
+            let appended = log.append(model.append(&wish)).unwrap().wait().unwrap();
+            model.push(&wish, appended.recorded().as_micros());
+        }
+        assert!(model.check_all(&log.reader()).is_ok_and(|end| end == 4));
+        tell(&mut model);
+        match model.check_all(&log.reader()) {
+            Err(Failed::Broken(broken)) => broken,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_event_that_was_never_appended_is_found() {
+        let what = broken(|model| model.cut(3));
+        assert!(what.contains("only 3 events were appended"), "{what}");
+    }
+
+    #[test]
+    fn an_append_that_is_taken_apart_is_found() {
+        let what = broken(|model| {
+            model.cut(3);
+            let wish = wish(model, &[4, 5]);
+            model.push(&wish, model.recorded(2));
+        });
+        assert!(what.contains("within an append"), "{what}");
+    }
+
+    #[test]
+    fn other_data_another_version_and_another_time_are_found() {
+        for (change, what) in [
+            ((|stored: &mut Stored| stored.given.tag += 2) as fn(&mut Stored), "other data"),
+            (|stored| stored.version += 1, "has version 1"),
+            (|stored| stored.recorded += 1, "was recorded at"),
+            (|stored| stored.given.stream = 1, "is of stream s"),
+            (|stored| stored.given.kind = 1, "has type Type0"),
+        ] {
+            let said = broken(|model| {
+                model.stream("other");
+                change(&mut model.events[1]);
+            });
+            assert!(said.contains(what), "{said}");
+        }
     }
 }

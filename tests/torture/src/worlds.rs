@@ -525,3 +525,13 @@ pub fn first_violation(seed: u64, runs: u64) -> Option<(u64, String)> {
     let tried = (0..).zip(workloads()).skip(seed as usize).take(runs as usize);
     tried.zip(1..).find_map(|((number, workload), count)| one(number, workload).err().map(|broken| (count, broken)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_workloads_of_up_to_two_operations_are_there() {
+        assert_eq!(workloads().len(), 2 * (1 + 12 + 12 * 12));
+    }
+}

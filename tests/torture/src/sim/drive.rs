@@ -1,6 +1,8 @@
 //! One run: a random workload on a disk that fails, ended by crashes, and after each the question what is left.
 
 use std::fmt::Display;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use annals::{
@@ -30,7 +32,7 @@ pub struct Tally {
 struct Life {
     log: Log,
     receipts: Vec<(Receipt, u64, Durability)>,
-    consumers: [Option<Consumer>; CONSUMERS.len()],
+    consumers: [Option<(Consumer, LogReader)>; CONSUMERS.len()],
     reader: Option<LogReader>,
     follow: Option<(Follow, u64)>,
     /// Deeds since an outcome was unknown.
@@ -108,7 +110,7 @@ impl Run {
 
     fn with(swarm: Swarm, dice: Dice, seed: u64, hashed: bool, shown: bool) -> Run {
         let mut machine = Machine::new(seed, hashed, shown);
-        machine.codec = swarm.codec;
+        (machine.codec, machine.reads) = (swarm.codec, swarm.reads);
         Run {
             swarm,
             dice,
@@ -207,8 +209,8 @@ impl Run {
 
     /// Does random things until it was enough, the process is gone or the log takes no more.
     fn session(&mut self, deeds: u64) -> Result<(), Broken> {
-        if self.dice.percent(40) {
-            self.machine.disk.stop_after(Some(self.dice.below(deeds * 12)));
+        if self.dice.percent(60) {
+            self.machine.disk.stop_after(Some(self.dice.below(deeds * 6)));
         }
         self.work(deeds)
     }
@@ -284,7 +286,7 @@ impl Run {
     }
 
     fn wish(&mut self) -> Wish {
-        let durability = if self.dice.percent(35) { Durability::Os } else { Durability::Disk };
+        let durability = if self.dice.percent(self.swarm.written) { Durability::Os } else { Durability::Disk };
         let count = match self.dice.below(20) {
             0 => self.dice.between(5, 40),
             n if n < 6 => self.dice.between(2, 4),
@@ -452,7 +454,24 @@ impl Run {
         }
         let at = self.dice.below(count) as usize;
         let (receipt, end, durability) = self.life_mut().receipts.swap_remove(at);
-        self.wait(receipt, end, durability)
+        if self.dice.percent(70) { self.wait(receipt, end, durability) } else { self.poll(receipt, end, durability) }
+    }
+
+    /// Asks a receipt as a task does; the background then has to write and sync.
+    fn poll(&mut self, mut receipt: Receipt, end: u64, durability: Durability) -> Result<(), Broken> {
+        match Pin::new(&mut receipt).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => self.life_mut().receipts.push((receipt, end, durability)),
+            Poll::Ready(Ok(appended)) => {
+                ensure!(appended == *receipt.planned(), "an append becomes {appended:?}");
+                self.model.acknowledge(end, durability);
+            }
+            Poll::Ready(Err(error @ AppendError::OutcomeUnknown(_))) => {
+                self.poison();
+                self.excused("waiting", &error)?;
+            }
+            Poll::Ready(Err(error)) => return Err(format!("waiting fails with: {error}")),
+        }
+        Ok(())
     }
 
     fn wait_all(&mut self) -> Result<(), Broken> {
@@ -602,12 +621,17 @@ impl Run {
                 drop(consumer);
                 Ok(())
             }
-            Some(consumer) => self.move_cursor(at, consumer),
+            Some((consumer, reader)) => self.move_cursor(at, consumer, reader),
         }
     }
 
     fn open_consumer(&mut self, at: usize) -> Result<(), Broken> {
-        let opened = self.log().consumer(CONSUMERS[at]);
+        let life = self.life();
+        let beside = life.reader.clone().filter(|_| self.dice.percent(30));
+        let beside_writer = beside.is_some();
+        let reader = beside.unwrap_or_else(|| life.log.reader());
+        let opened = reader.consumer(CONSUMERS[at]);
+        let rotten = self.is_rotten();
         let cursor = &mut self.cursors[at];
         if cursor.seen.is_empty() {
             (cursor.seen, cursor.kept) = (vec![0], vec![0]);
@@ -616,21 +640,36 @@ impl Run {
             Ok(consumer) => {
                 let next = consumer.cursor().raw();
                 ensure!(
-                    cursor.seen.contains(&next),
+                    cursor.seen.contains(&next) || rotten,
                     "consumer {} is at {next}, not at one of {:?}",
                     CONSUMERS[at],
                     cursor.seen
                 );
-                *cursor = Cursor { is_there: true, seen: vec![next], kept: vec![next] };
-                self.life_mut().consumers[at] = Some(consumer);
+                // Other writes may be lost without a word.
+                *cursor = Cursor { is_there: !rotten, seen: vec![next], kept: vec![next] };
+                self.life_mut().consumers[at] = Some((consumer, reader));
                 Ok(())
             }
+            // Where LOCK could not be written, another process sees less than was durable.
+            Err(ConsumerError::CursorAhead { .. }) if beside_writer => self.excused_lag("opening a consumer"),
             Err(error) => self.excused_consumer("opening a consumer", &error),
         }
     }
 
-    fn move_cursor(&mut self, at: usize, mut consumer: Consumer) -> Result<(), Broken> {
-        let end = self.life().log.durable_end().raw();
+    fn excused_lag(&self, what: &str) -> Result<(), Broken> {
+        ensure!(self.machine.disk.injected() > self.injected || self.is_rotten(), "{what} says that it is ahead");
+        Ok(())
+    }
+
+    fn move_cursor(&mut self, at: usize, mut consumer: Consumer, reader: LogReader) -> Result<(), Broken> {
+        let end = match reader.durable_end() {
+            Ok(end) => end.raw(),
+            Err(error) => return self.excused_read("asking for the durable end", &error),
+        };
+        if self.dice.percent(30) {
+            let checked = self.model.check_consumed(&consumer, end);
+            self.checked("reading for a consumer", checked)?;
+        }
         let now = consumer.cursor().raw();
         ensure!(now <= end, "the cursor {now} is ahead of the durable end {end}");
         let next = self.dice.between(now.saturating_sub(2), end + 1);
@@ -668,7 +707,7 @@ impl Run {
                 return Ok(()); // it takes no more: dropped
             }
         }
-        self.life_mut().consumers[at] = Some(consumer);
+        self.life_mut().consumers[at] = Some((consumer, reader));
         Ok(())
     }
 

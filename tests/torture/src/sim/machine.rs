@@ -21,6 +21,7 @@ pub struct Machine {
     random: Arc<SeededRandom>,
     boot: u128,
     pub codec: Codec,
+    pub reads: ReadMode,
 }
 
 /// How a process or the machine ends.
@@ -56,6 +57,7 @@ impl Machine {
             random: Arc::new(SeededRandom::new(seed ^ 0xa11)),
             boot: 1,
             codec: Codec::None,
+            reads: ReadMode::Map,
         }
     }
 
@@ -71,7 +73,7 @@ impl Machine {
 
     pub fn open(&self) -> Result<Log, OpenError> {
         let smallest = annals::limits::SEGMENT_BYTES_FIRST;
-        Log::options().env(self.env()).segment_bytes_max(smallest).codec(self.codec).open(DIR)
+        Log::options().env(self.env()).segment_bytes_max(smallest).codec(self.codec).reads(self.reads).open(DIR)
     }
 
     pub fn reader(&self, mode: ReadMode) -> Result<LogReader, OpenError> {
@@ -116,6 +118,7 @@ impl Machine {
             random: Arc::new(SeededRandom::new(77)),
             boot: other.boot,
             codec: other.codec,
+            reads: other.reads,
         }
     }
 

@@ -149,3 +149,22 @@ impl Tally {
         self.refused += other.refused;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_is_one_run_and_another_seed_another_run() {
+        let hash = |seed| caught(seed, true, false).unwrap().hash;
+        assert_eq!(hash(7), hash(7));
+        assert_ne!(hash(7), hash(8));
+    }
+
+    #[test]
+    fn a_panic_is_a_broken_promise() {
+        quiet_panics();
+        let broken = without_panic::<()>(|| panic!("of this kind")).unwrap_err();
+        assert!(broken.contains("of this kind"), "{broken}");
+    }
+}

@@ -1,6 +1,6 @@
 //! What one run is made of: drawn from its seed before anything else, so that runs differ in kind.
 
-use annals::Codec;
+use annals::{Codec, ReadMode};
 
 use super::disk::Rates;
 use crate::dice::Dice;
@@ -49,6 +49,9 @@ pub const DEEDS: [Deed; 16] = [
 #[derive(Debug, Clone)]
 pub struct Swarm {
     pub codec: Codec,
+    pub reads: ReadMode,
+    /// So many appends in a hundred are acknowledged as written.
+    pub written: u64,
     pub rates: Rates,
     /// Bits that rot while no process runs, at most so many at once.
     pub rot: u64,
@@ -99,6 +102,8 @@ impl Swarm {
         });
         Swarm {
             codec: dice.of(&[Codec::None, Codec::None, Codec::None, Codec::None, Codec::Lz4, Codec::Lz4, Codec::Zstd]),
+            reads: dice.of(&[ReadMode::Map, ReadMode::Pread]),
+            written: dice.of(&[5, 35, 70, 95]),
             rates,
             rot,
             full: dice.percent(20),
@@ -106,7 +111,7 @@ impl Swarm {
             crashes: dice.between(1, 4),
             weights,
             streams: dice.of(&[1, 3, 10, 60]),
-            large: dice.of(&[0, 5, 15, 40]),
+            large: dice.of(&[0, 3, 10, 25]),
             sources: dice.percent(50),
             producers: dice.percent(50),
             expectations: dice.percent(70),
@@ -119,6 +124,8 @@ impl Swarm {
     pub fn plain(deeds: u64, large: u64, weights: [u32; DEEDS.len()]) -> Swarm {
         Swarm {
             codec: Codec::None,
+            reads: ReadMode::Map,
+            written: 35,
             rates: Rates::default(),
             rot: 0,
             full: false,

@@ -120,7 +120,10 @@ fn open_again(
     workshop.boot(seed + (1 << 32)).map_err(|error| error.to_string())?;
     let log = options.clone().open(dir).map_err(|error| format!("not opened after a restart: {error}"))?;
     summary.count("opened after a restart", 1);
-    check(acknowledged, &log.reader(), "opened after a restart")?;
+    check(acknowledged, &log.reader(), "opened after a restart").map_err(|why| {
+        let last = acknowledged.iter().map(|given| given.offset).max();
+        format!("{why} (the last acknowledged one is {last:?}, the log's end {}): {:?}", log.tail(), log.report())
+    })?;
     let receipt = log.append(Event::new("after", "T")).map_err(|error| format!("takes no append again: {error}"))?;
     receipt.wait().map_err(|error| format!("keeps no append again: {error}"))?;
     log.close().map_err(|error| format!("not closed: {error}"))?;

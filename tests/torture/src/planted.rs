@@ -3,8 +3,6 @@
 //! Every hunt is a process of its own, so that one bug is planted in it from the start, and a bug that makes it hang or
 //! die is one that was noticed. With no bug planted the same hunts must find nothing.
 
-use crate::summary::Summary;
-
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only this bug; `none` plants none, and nothing may be found.

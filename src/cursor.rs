@@ -413,8 +413,8 @@ impl<'d> Cursors<'d> {
         Ok(CursorFile { path, file, slot, index: 0, synced: true, failed: None })
     }
 
-    /// Goes on with a file, and makes durable what it is taken for: a process may have ended before its sync, or
-    /// after a failed one. So a damaged slot is written over, too.
+    /// Goes on with a file, and makes durable what it is taken for, its name too: a process may have ended before its
+    /// sync, or after a failed one. So a damaged slot is written over, too.
     pub fn go_on(
         &self,
         path: PathBuf,
@@ -429,6 +429,7 @@ impl<'d> Cursors<'d> {
         file.sync()?;
         file.write(place, filter)?;
         file.sync()?;
+        self.disk.sync_dir(&self.dir)?;
         Ok(file)
     }
 

@@ -425,6 +425,27 @@ fn opening_a_cursor_again_keeps_what_was_committed() {
     }
 }
 
+/// A consumer's durable commits were lost with its file: the sync of its name had failed, and nobody asked for it again.
+#[test]
+fn a_consumer_that_is_opened_again_has_its_name_made_durable() {
+    for nth in 0..20 {
+        let mut world = World::new(1);
+        let log = world.open();
+        log.append(Event::new("s", "T")).unwrap().wait().unwrap();
+        world.disk.inject(Fault::once(Op::SyncDir, nth, ErrorKind::Other));
+        let first = log.consumer("c").is_ok();
+        world.disk.heal();
+        let mut consumer = log.consumer("c").unwrap();
+        consumer.commit(Offset::from_raw(1)).unwrap();
+        world.power_cut(Some(log), Crash::LoseUnsynced);
+        drop(consumer);
+        assert_eq!(world.open().consumer("c").unwrap().cursor().raw(), 1, "sync of a directory {nth}");
+        if first {
+            return;
+        }
+    }
+}
+
 /// A task's waker was called by a thread that had the right to sync: a sync that it waited for never came.
 #[test]
 fn a_waker_may_wait_for_a_sync() {

@@ -42,9 +42,7 @@ impl Given {
         let mut word = self.tag;
         while data.len() < self.len as usize {
             data.extend(word.to_le_bytes());
-            if self.tag.is_multiple_of(2) {
-                word = word.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(self.tag);
-            }
+            word = self.after(word);
         }
         data.truncate(self.len as usize);
         data
@@ -55,13 +53,20 @@ impl Given {
             return false;
         }
         let mut word = self.tag;
-        data.chunks(8).all(|chunk| {
-            let same = word.to_le_bytes().starts_with(chunk);
-            if self.tag.is_multiple_of(2) {
-                word = word.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(self.tag);
+        let (words, rest) = data.as_chunks::<8>();
+        for stored in words {
+            if u64::from_le_bytes(*stored) != word {
+                return false;
             }
-            same
-        })
+            word = self.after(word);
+        }
+        word.to_le_bytes().starts_with(rest)
+    }
+
+    /// The next eight bytes of data.
+    fn after(&self, word: u64) -> u64 {
+        let compresses = !self.tag.is_multiple_of(2);
+        if compresses { word } else { word.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(self.tag) }
     }
 }
 

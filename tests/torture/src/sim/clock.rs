@@ -17,6 +17,12 @@ impl SimClock {
         SimClock { of_day: AtomicI64::new(1_700_000_000_000_000), monotonic_ms: AtomicU64::new(1) }
     }
 
+    /// Another clock that shows the same.
+    pub fn copy(&self) -> SimClock {
+        let (of_day, ms) = (self.of_day.load(Ordering::Relaxed), self.monotonic_ms.load(Ordering::Relaxed));
+        SimClock { of_day: AtomicI64::new(of_day), monotonic_ms: AtomicU64::new(ms) }
+    }
+
     /// Time passes.
     pub fn advance_ms(&self, ms: u64) {
         self.of_day.fetch_add(ms as i64 * 1000, Ordering::Relaxed);

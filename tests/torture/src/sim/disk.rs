@@ -30,9 +30,32 @@ pub struct Rates {
     pub lost: u32,
 }
 
+/// A call that is to fail, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Planned {
+    /// So many calls still work.
+    pub nth: u64,
+    /// Whether all calls after it fail too.
+    pub forever: bool,
+    pub how: How,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// The disk fails.
+    Eio,
+    /// The disk is full; calls that take no space work.
+    Full,
+    /// A write does half of what it was asked to, and says so; other calls work.
+    Short,
+    /// There are no file handles left; calls that need none work.
+    Handles,
+}
+
 /// A disk in memory whose calls fail by rates. Clones are the same disk.
 #[derive(Debug, Clone)]
 pub struct SimDisk {
+    memory: MemDisk,
     below: FaultyDisk,
     state: Arc<Mutex<State>>,
 }
@@ -41,6 +64,9 @@ pub struct SimDisk {
 struct State {
     dice: Dice,
     rates: Rates,
+    planned: Option<Planned>,
+    /// The disk before each call that changes it, where that is asked for.
+    before: Option<Vec<MemDisk>>,
     calls: u64,
     /// Calls that are still made; then the process is gone.
     left: Option<u64>,
@@ -66,6 +92,8 @@ impl SimDisk {
         let state = State {
             dice: Dice::new(seed),
             rates: Rates::default(),
+            planned: None,
+            before: None,
             calls: 0,
             left: None,
             injected: 0,
@@ -73,11 +101,26 @@ impl SimDisk {
             hash: hashed.then_some(0),
             shown,
         };
-        SimDisk { below: FaultyDisk::over(memory), state: Arc::new(Mutex::new(state)) }
+        SimDisk { below: FaultyDisk::over(memory.clone()), memory, state: Arc::new(Mutex::new(state)) }
     }
 
     pub fn set_rates(&self, rates: Rates) {
         self.state().rates = rates;
+    }
+
+    /// Lets one call fail, or all from one on.
+    pub fn plan(&self, planned: Option<Planned>) {
+        self.state().planned = planned;
+    }
+
+    /// Keeps what the disk is before each call that changes it, from now on.
+    pub fn keep_states(&self) {
+        self.state().before = Some(Vec::new());
+    }
+
+    /// What the disk was before the calls since this was asked last.
+    pub fn take_states(&self) -> Vec<MemDisk> {
+        self.state().before.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// So many more calls are made, then the process is gone, perhaps amid a write. Without a number it lives on.
@@ -115,6 +158,11 @@ impl SimDisk {
     fn course(&self, op: Op, path: &Path, at: u64, len: u64) -> Course {
         let mut state = self.state();
         state.calls += 1;
+        if let Some(before) = &mut state.before
+            && !matches!(op, Op::Read | Op::Map | Op::List | Op::Lock)
+        {
+            before.push(self.memory.fork());
+        }
         let course = state.course(op, len as usize, at);
         if state.shown {
             let what = match &course {
@@ -191,6 +239,10 @@ impl State {
             }
             None => {}
         }
+        if let Some(course) = self.planned(op, len) {
+            self.injected += 1;
+            return course;
+        }
         let rates = self.rates;
         let (rate, error) = match op {
             Op::Read | Op::Map => (rates.read, eio()),
@@ -223,6 +275,30 @@ impl State {
             return Course::Elsewhere(if self.dice.percent(50) { at + away } else { at.saturating_sub(away) });
         }
         Course::Goes
+    }
+
+    /// What is planned for a call.
+    fn planned(&mut self, op: Op, len: usize) -> Option<Course> {
+        let planned = self.planned.as_mut()?;
+        if let Some(fewer) = planned.nth.checked_sub(1) {
+            planned.nth = fewer;
+            return None;
+        }
+        let how = planned.how;
+        if !planned.forever {
+            self.planned = None;
+        }
+        match how {
+            How::Eio => Some(Course::Fails(eio())),
+            How::Full
+                if matches!(op, Op::Write | Op::Allocate | Op::SetLen | Op::Open | Op::CreateDir | Op::Rename) =>
+            {
+                Some(Course::Fails(ErrorKind::StorageFull.into()))
+            }
+            How::Short if op == Op::Write && len > 1 => Some(Course::Part(len / 2, None)),
+            How::Handles if op == Op::Open => Some(Course::Fails(io::Error::from_raw_os_error(24))),
+            How::Full | How::Short | How::Handles => None,
+        }
     }
 
     /// The last call of a process. The system writes whole pages: a killed process leaves no half of one.

@@ -8,8 +8,8 @@ use annals::{
     ReadMode, Receipt, Version,
 };
 
-use super::disk::Rates;
-use super::machine::{ENDS, End, Machine};
+use super::disk::{Planned, Rates};
+use super::machine::{ENDS, End, Machine, is_sound};
 use super::swarm::{DEEDS, Deed, Swarm};
 use crate::dice::Dice;
 use crate::oracle::{Answer, Broken, Checked, Failed, Given, Model, POSITION, Sent, Wish, ensure};
@@ -82,10 +82,31 @@ pub fn run(seed: u64, hashed: bool, shown: bool) -> (Swarm, Result<Tally, Broken
     (swarm, outcome.map(|()| run.tally))
 }
 
+/// Runs a workload without crashes and faults but for the planned one; then the faults are gone, and the log has to be
+/// whole after a crash. Returns the calls that the workload made.
+pub fn run_planned(swarm: &Swarm, seed: u64, planned: Option<Planned>, shown: bool) -> Result<u64, Broken> {
+    let mut run = Run::with(swarm.clone(), Dice::new(seed), seed, false, shown);
+    run.machine.disk.plan(planned);
+    run.recover(false, false)?;
+    run.work(swarm.deeds)?;
+    if run.life.is_some() {
+        run.close()?;
+    }
+    let calls = run.machine.disk.calls();
+    run.set_faults(false);
+    run.crash()?;
+    run.settle()?;
+    Ok(calls)
+}
+
 impl Run {
     fn new(seed: u64, hashed: bool, shown: bool) -> Run {
         let dice = Dice::new(seed);
         let swarm = Swarm::draw(&dice);
+        Run::with(swarm, dice, seed, hashed, shown)
+    }
+
+    fn with(swarm: Swarm, dice: Dice, seed: u64, hashed: bool, shown: bool) -> Run {
         let mut machine = Machine::new(seed, hashed, shown);
         machine.codec = swarm.codec;
         Run {
@@ -130,6 +151,7 @@ impl Run {
         self.faults_on = on;
         self.machine.disk.set_rates(if on { self.swarm.rates } else { Rates::default() });
         if !on {
+            self.machine.disk.plan(None);
             self.set_room(None);
         }
     }
@@ -188,6 +210,10 @@ impl Run {
         if self.dice.percent(40) {
             self.machine.disk.stop_after(Some(self.dice.below(deeds * 12)));
         }
+        self.work(deeds)
+    }
+
+    fn work(&mut self, deeds: u64) -> Result<(), Broken> {
         for _ in 0..deeds {
             if self.machine.disk.is_stopped() || self.life().poisoned.is_some_and(|since| since > 8) {
                 break;
@@ -582,6 +608,7 @@ impl Run {
 
     fn open_consumer(&mut self, at: usize) -> Result<(), Broken> {
         let opened = self.log().consumer(CONSUMERS[at]);
+        let rotten = self.is_rotten();
         let cursor = &mut self.cursors[at];
         if cursor.seen.is_empty() {
             (cursor.seen, cursor.kept) = (vec![0], vec![0]);
@@ -590,12 +617,13 @@ impl Run {
             Ok(consumer) => {
                 let next = consumer.cursor().raw();
                 ensure!(
-                    cursor.seen.contains(&next),
+                    cursor.seen.contains(&next) || rotten,
                     "consumer {} is at {next}, not at one of {:?}",
                     CONSUMERS[at],
                     cursor.seen
                 );
-                *cursor = Cursor { is_there: true, seen: vec![next], kept: vec![next] };
+                // Other writes may be lost without a word.
+                *cursor = Cursor { is_there: !rotten, seen: vec![next], kept: vec![next] };
                 self.life_mut().consumers[at] = Some(consumer);
                 Ok(())
             }
@@ -660,6 +688,13 @@ impl Run {
         if power {
             self.cursors.iter_mut().for_each(|cursor| cursor.seen.clone_from(&cursor.kept));
         }
+        if self.is_rotten() {
+            // A slot that is not whole gives way to the one before.
+            let any: Vec<u64> = (0..=self.model.next()).collect();
+            self.cursors =
+                [(); CONSUMERS.len()].map(|()| Cursor { is_there: false, seen: any.clone(), kept: any.clone() });
+            return Ok(());
+        }
         let infos = match log.reader().consumers() {
             Ok(infos) => infos,
             Err(error) => return self.excused_consumer("listing consumers", &error),
@@ -667,19 +702,11 @@ impl Run {
         for (cursor, name) in self.cursors.iter_mut().zip(CONSUMERS) {
             let info = infos.iter().find(|info| info.name == name);
             let Some(info) = info else {
-                ensure!(!cursor.is_there || self.rotten || self.machine.disk.silent() > 0, "consumer {name} is gone");
+                ensure!(!cursor.is_there, "consumer {name} is gone");
                 *cursor = Cursor::default();
                 continue;
             };
             let next = info.next.raw();
-            if self.rotten || self.machine.disk.silent() > 0 {
-                *cursor = Cursor {
-                    is_there: false,
-                    seen: (0..=self.model.next()).collect(),
-                    kept: (0..=self.model.next()).collect(),
-                };
-                continue;
-            }
             let may = &cursor.seen;
             ensure!(
                 info.refusal.is_none(),
@@ -894,9 +921,7 @@ impl Run {
         if self.dice.percent(40) {
             match self.machine.verify() {
                 Ok(report) => {
-                    // A commit that was torn within one byte cannot be told from a flipped bit.
-                    let is_torn_slot = |damage: &annals::Damage| damage.what.contains("the other one is used");
-                    let sound = report.damage.iter().all(is_torn_slot) || self.is_rotten();
+                    let sound = is_sound(&report) || self.is_rotten();
                     ensure!(sound, "verify finds damage before the log is opened: {:?}", report.damage);
                 }
                 Err(error) if none(&error) => {}
@@ -948,51 +973,13 @@ impl Run {
             self.checked("reading a stream after opening", checked)?;
         }
         self.check_consumers(log, power)?;
-        self.check_files()?;
+        self.machine.check_files()?;
+        if self.dice.percent(20) {
+            self.machine.check_again(end, &self.dice)?;
+        }
         if let Some((path, bytes)) = before {
-            self.check_cut(&report, &path, &bytes)?;
+            self.machine.check_cut(&report, &path, &bytes)?;
         }
-        Ok(())
-    }
-
-    /// No file is there that nobody knows of.
-    fn check_files(&self) -> Result<(), Broken> {
-        for (path, _) in self.machine.memory.files() {
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let folder =
-                path.parent().and_then(|folder| folder.file_name()).map(|name| name.to_string_lossy().into_owned());
-            let known = match folder.as_deref() {
-                Some("log") => name == "LOCK" || (name.len() == 24 && name.ends_with(".seg")),
-                Some("cursors") => name == "LOCK" || name.ends_with(".cur") || name.ends_with(".tmp"),
-                Some("torn") => name.ends_with(".torn") || name.ends_with(".tmp"),
-                Some("index") => true,
-                _ => false,
-            };
-            ensure!(known, "the file {} is unexplained", path.display());
-        }
-        Ok(())
-    }
-
-    /// What recovery takes from a segment is kept aside and reported; otherwise it changes nothing there.
-    fn check_cut(&self, report: &annals::OpenReport, path: &std::path::Path, before: &[u8]) -> Result<(), Broken> {
-        let after = self.machine.memory.read_file(path).unwrap_or_default();
-        let Some(torn) = &report.torn else {
-            let common = before.len().min(after.len());
-            let same = before[..common] == after[..common] && before[common..].iter().all(|byte| *byte == 0);
-            // A segment that got its footer now has a later one behind it.
-            ensure!(same || report.sealed > 0, "recovery changes {} and does not report it", path.display());
-            return Ok(());
-        };
-        let (at, to) = (torn.at as usize, (torn.at + torn.bytes) as usize);
-        let kept = self.machine.memory.read_file(&torn.kept).unwrap_or_default();
-        ensure!(
-            kept.len() > 52 && kept[52..] == before[at..to],
-            "what was cut from {} is not in {}",
-            path.display(),
-            torn.kept.display()
-        );
-        let gone = before[to..].iter().all(|byte| *byte == 0) && before[..at] == after[..at];
-        ensure!(gone, "recovery changes more of {} than it reports", path.display());
         Ok(())
     }
 
@@ -1040,7 +1027,7 @@ impl Run {
         ensure!(self.close()?, "the log is not closed");
         self.machine.end(End::PowerNone, &self.dice);
         let report = self.machine.verify().map_err(|error| error.to_string())?;
-        ensure!(report.is_sound(), "a closed log is damaged: {:?}", report.damage);
+        ensure!(is_sound(&report), "a closed log is damaged: {:?}", report.damage);
         ensure!(report.events == self.model.next(), "verify counts {} events of {}", report.events, self.model.next());
         let strange = report.notes.iter().find(|note| !note.contains("unfinished copy of a torn tail"));
         ensure!(strange.is_none(), "a closed log has something left to mend: {strange:?}");

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use annals::testkit::{BootId, Crash, Env, Jobs, MemDisk, SeededRandom, verify_with};
-use annals::{Codec, Log, LogReader, OpenError, ReadMode, VerifyReport};
+use annals::{Codec, Log, LogReader, OpenError, OpenReport, ReadMode, VerifyReport};
 
 use super::clock::SimClock;
 use super::disk::SimDisk;
 use crate::dice::Dice;
+use crate::oracle::{Broken, ensure};
 
 pub const DIR: &str = "/log";
 
@@ -37,6 +38,12 @@ pub enum End {
 }
 
 pub const ENDS: [End; 5] = [End::Kill, End::PowerAny, End::PowerInOrder, End::PowerNone, End::Close];
+
+/// Whether verify finds nothing wrong on a disk where no bit was turned over. A commit that was torn within one byte
+/// cannot be told from a flipped bit.
+pub fn is_sound(report: &VerifyReport) -> bool {
+    report.damage.iter().all(|damage| damage.what.contains("the other one is used"))
+}
 
 impl Machine {
     pub fn new(seed: u64, hashed: bool, shown: bool) -> Machine {
@@ -93,5 +100,77 @@ impl Machine {
     pub fn segments(&self) -> Vec<PathBuf> {
         let files = self.memory.files().into_iter().map(|(path, _)| path);
         files.filter(|path| path.extension().is_some_and(|ending| ending == "seg")).collect()
+    }
+
+    /// Another machine with the same files, where no process runs.
+    pub fn fork(&self) -> Machine {
+        Machine::with(self.memory.fork(), self)
+    }
+
+    /// Another machine of the same moment with other files.
+    pub fn with(memory: MemDisk, other: &Machine) -> Machine {
+        Machine {
+            disk: SimDisk::new(memory.clone(), 0, false, false),
+            memory,
+            clock: Arc::new(other.clock.copy()),
+            random: Arc::new(SeededRandom::new(77)),
+            boot: other.boot,
+            codec: other.codec,
+        }
+    }
+
+    /// No file is there that nobody knows of.
+    pub fn check_files(&self) -> Result<(), Broken> {
+        for (path, _) in self.memory.files() {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let folder =
+                path.parent().and_then(|folder| folder.file_name()).map(|name| name.to_string_lossy().into_owned());
+            let known = match folder.as_deref() {
+                Some("log") => name == "LOCK" || (name.len() == 24 && name.ends_with(".seg")),
+                Some("cursors") => name == "LOCK" || name.ends_with(".cur") || name.ends_with(".tmp"),
+                Some("torn") => name.ends_with(".torn") || name.ends_with(".tmp"),
+                Some("index") => true,
+                _ => false,
+            };
+            ensure!(known, "the file {} is unexplained", path.display());
+        }
+        Ok(())
+    }
+
+    /// Opening once more, even after a power cut, changes nothing.
+    pub fn check_again(&self, end: u64, dice: &Dice) -> Result<(), Broken> {
+        let mut machine = self.fork();
+        machine.end(End::PowerNone, dice);
+        let before = machine.segments().into_iter().map(|path| machine.memory.read_file(&path)).collect::<Vec<_>>();
+        let log = machine.open().map_err(|error| format!("the log is not opened once more: {error}"))?;
+        let again = log.durable_end().raw();
+        ensure!(again == end, "the log has {end} events, and {again} when it is opened once more");
+        ensure!(log.report().torn.is_none(), "the log is torn when it is opened once more: {:?}", log.report());
+        let after = machine.segments().into_iter().map(|path| machine.memory.read_file(&path)).collect::<Vec<_>>();
+        ensure!(log.report().sealed > 0 || before == after, "opening the log once more changes its segments");
+        Ok(())
+    }
+
+    /// What recovery takes from a segment is kept aside and reported; otherwise it changes nothing there.
+    pub fn check_cut(&self, report: &OpenReport, path: &Path, before: &[u8]) -> Result<(), Broken> {
+        let after = self.memory.read_file(path).unwrap_or_default();
+        let Some(torn) = &report.torn else {
+            let common = before.len().min(after.len());
+            let same = before[..common] == after[..common] && before[common..].iter().all(|byte| *byte == 0);
+            // A segment that got its footer now has a later one behind it.
+            ensure!(same || report.sealed > 0, "recovery changes {} and does not report it", path.display());
+            return Ok(());
+        };
+        let (at, to) = (torn.at as usize, (torn.at + torn.bytes) as usize);
+        let kept = self.memory.read_file(&torn.kept).unwrap_or_default();
+        ensure!(
+            kept.len() > 52 && kept[52..] == before[at..to],
+            "what was cut from {} is not in {}",
+            path.display(),
+            torn.kept.display()
+        );
+        let gone = before[to..].iter().all(|byte| *byte == 0) && before[..at] == after[..at];
+        ensure!(gone, "recovery changes more of {} than it reports", path.display());
+        Ok(())
     }
 }

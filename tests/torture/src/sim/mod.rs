@@ -1,10 +1,10 @@
 //! Random workloads on a simulated disk that crashes and fails; one seed is one run.
 
 mod clock;
-mod disk;
-mod drive;
-mod machine;
-mod swarm;
+pub mod disk;
+pub mod drive;
+pub mod machine;
+pub mod swarm;
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -122,18 +122,21 @@ thread_local! {
 }
 
 /// A panic is told with the seed, not on its own.
-fn quiet_panics() {
+pub fn quiet_panics() {
     std::panic::set_hook(Box::new(|info| PANIC.with(|last| *last.borrow_mut() = info.to_string())));
 }
 
 /// Runs a seed; a panic is a broken promise.
 fn caught(seed: u64, hashed: bool, shown: bool) -> Result<Tally, Broken> {
-    let outcome = catch_unwind(AssertUnwindSafe(|| drive::run(seed, hashed, shown)));
-    match outcome {
-        Ok((_, Ok(tally))) => Ok(tally),
-        Ok((swarm, Err(broken))) => Err(format!("{broken}; {swarm:?}")),
-        Err(_) => Err(format!("a panic: {}", PANIC.with(|last| last.take()))),
-    }
+    without_panic(|| {
+        let (swarm, outcome) = drive::run(seed, hashed, shown);
+        outcome.map_err(|broken| format!("{broken}; {swarm:?}"))
+    })
+}
+
+/// Does something of which a panic is a broken promise.
+pub fn without_panic<T>(does: impl FnOnce() -> Result<T, Broken>) -> Result<T, Broken> {
+    catch_unwind(AssertUnwindSafe(does)).unwrap_or_else(|_| Err(format!("a panic: {}", PANIC.with(|last| last.take()))))
 }
 
 impl Tally {

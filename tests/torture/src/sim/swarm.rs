@@ -98,7 +98,7 @@ impl Swarm {
             _ => usual,
         });
         Swarm {
-            codec: dice.of(&[Codec::None, Codec::None, Codec::Lz4, Codec::Zstd]),
+            codec: dice.of(&[Codec::None, Codec::None, Codec::None, Codec::None, Codec::Lz4, Codec::Lz4, Codec::Zstd]),
             rates,
             rot,
             full: dice.percent(20),
@@ -112,6 +112,26 @@ impl Swarm {
             expectations: dice.percent(70),
             jumps: dice.of(&[0, 0, 10, 40]),
             ends: [3, 4, 3, 2, 1].map(|weight| if dice.percent(20) { 0 } else { weight }),
+        }
+    }
+
+    /// A workload without any fault; `large` makes it roll.
+    pub fn plain(deeds: u64, large: u64, weights: [u32; DEEDS.len()]) -> Swarm {
+        Swarm {
+            codec: Codec::None,
+            rates: Rates::default(),
+            rot: 0,
+            full: false,
+            deeds,
+            crashes: 0,
+            weights,
+            streams: 5,
+            large,
+            sources: true,
+            producers: true,
+            expectations: true,
+            jumps: 0,
+            ends: [1, 1, 1, 1, 0],
         }
     }
 }

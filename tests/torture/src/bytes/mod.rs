@@ -192,6 +192,7 @@ pub fn first_violation(seed: u64, runs: u64) -> Option<(u64, String)> {
         let number = seed.wrapping_add(run);
         let checked = match number % 4 {
             0 => changes.check((number / 4).wrapping_mul(61) % changes.len().max(1), &counts),
+            1 => Flip::in_index(&stores, number).map_or(Ok(()), |flip| flips::check(&flip, Depth::Deep, &counts)),
             _ => flips::check(&Flip::sampled(&stores, seed, run), Depth::Deep, &counts),
         };
         Some((run + 1, checked.err()?))

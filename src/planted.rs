@@ -43,7 +43,6 @@ bugs! {
     TornNotKept, "torn-not-kept", "what is cut is not kept aside";
     RecoveryNotSynced, "recovery-not-synced", "what was found is served without a sync of it";
     BootIgnored, "boot-ignored", "a lost write before a kept one is damage after a power cut too";
-    HintsIgnored, "hints-ignored", "what later batches say to be durable is not looked at";
     VersionsForgotten, "versions-forgotten", "the streams of the active segment are not read when a log is opened";
     LockNotTaken, "lock-not-taken", "a lock that another handle holds counts as taken";
     // What is read.
@@ -53,7 +52,7 @@ bugs! {
     ReadersSeeWritten, "readers-see-written", "readers see events before they are durable";
     ReaderListStale, "reader-list-stale", "a reader in another process does not see new segments";
     BackwardSkips, "backward-skips", "reading backward passes over a batch of one event at the end of a block";
-    IndexTrusted, "index-trusted", "the checksum of a segment's indexes is not looked at";
+    IndexTrusted, "index-trusted", "an index is believed without its checksum, and without a look at what it is of";
     IndexStale, "index-stale", "the index of the active segment is not fed what came since";
     // Producers and consumers.
     ProducersNotCarried, "producers-not-carried", "producers are forgotten at a roll";
@@ -61,7 +60,6 @@ bugs! {
     CursorInPlace, "cursor-in-place", "a cursor's durable slot is overwritten";
     CursorNotSynced, "cursor-not-synced", "a commit of a cursor is not synced";
     CursorAhead, "cursor-ahead", "a cursor may be ahead of the durable end";
-    CursorOfAnyHistory, "cursor-of-any-history", "a cursor is not held against the log's history";
 }
 
 /// Whether the code is to have a bug.

@@ -40,6 +40,7 @@ use super::set::IndexName;
 use crate::LogId;
 use crate::batch::Input;
 use crate::disk::{Disk, DiskFile, Mode, read_full_at};
+use crate::planted::{Bug, planted};
 use crate::segment::{Bytesource, NameHash, ReadMode, Segment};
 
 pub(super) const PAGE_BYTES: usize = 4096;
@@ -301,7 +302,7 @@ impl IndexFile {
         };
         let mut hasher = self.seed.clone();
         hasher.update(bytes.get(4..).unwrap_or_default());
-        if hasher.finalize() != crc {
+        if hasher.finalize() != crc && !planted(Bug::IndexTrusted) {
             return damaged("the checksum of a page does not hold");
         }
         let left = self.entries - number * ENTRIES_A_PAGE as u64;

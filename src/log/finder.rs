@@ -14,6 +14,7 @@ use crate::batch::{BatchError, Kind, Opened};
 use crate::disk::Disk;
 use crate::event::Event;
 use crate::index::{Found, IndexFile, IndexSet};
+use crate::planted::{Bug, planted};
 use crate::segment::{Footer, NameHash, PAGE_BYTES, Postings, RawBatch, ReadMode, Scan, ScanError, Segment};
 use crate::{LogId, Offset};
 
@@ -226,6 +227,9 @@ impl Finder {
                     Some(Some(found)) if whole => {
                         let last = Last { version: found.last_version, offset: found.last_offset };
                         let place = view.segment_of(last.offset);
+                        if planted(Bug::IndexTrusted) {
+                            return Ok(Some(last).filter(|_| place >= from));
+                        }
                         if (first..=index).contains(&place) && self.last_in(view, place, hash)? == Some(last) {
                             return Ok(Some(last).filter(|_| place >= from));
                         }

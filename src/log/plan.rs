@@ -388,6 +388,7 @@ impl Plan {
             if planted(Bug::AppendSplit) && self.next == first + 1 {
                 self.open = Some(batch);
                 self.close_batch();
+                self.recorded_us -= 1; // the same moment again
                 batch = self.begin_batch(shared, append);
                 batch.begin_append(self.recorded_us);
             }

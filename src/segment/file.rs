@@ -2,12 +2,13 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
 use super::block::{Block, Places};
 use super::footer::Place;
+use super::phase::Phase;
 use super::{Bytesource, Footer, PAGE_BYTES, Scan, ScanError, SegmentHeader, TRAILER_BYTES, Trailer};
 use crate::batch::{BatchError, Header, Kind, checked_body};
 use crate::disk::{Disk, DiskFile, Mode};
@@ -29,8 +30,7 @@ pub(crate) struct Segment {
     pub path: PathBuf,
     pub header: SegmentHeader,
     disk: Arc<dyn Disk>,
-    active: Mutex<Active>,
-    sealed: OnceLock<Trailer>,
+    phase: Phase<Active, Trailer>,
     footer: OnceLock<Footer>,
     map: OnceLock<Bytes>,
 }
@@ -46,15 +46,7 @@ struct Active {
 
 impl Segment {
     pub fn new(disk: Arc<dyn Disk>, path: PathBuf, header: SegmentHeader) -> Self {
-        Segment {
-            path,
-            header,
-            disk,
-            active: Mutex::default(),
-            sealed: OnceLock::new(),
-            footer: OnceLock::new(),
-            map: OnceLock::new(),
-        }
+        Segment { path, header, disk, phase: Phase::new(), footer: OnceLock::new(), map: OnceLock::new() }
     }
 
     /// First offset of the segment.
@@ -64,18 +56,18 @@ impl Segment {
 
     /// What its end says of it, once it is sealed.
     pub fn trailer(&self) -> Option<&Trailer> {
-        self.sealed.get()
+        self.phase.sealed()
     }
 
     /// Keeps the file open: it is the one that is written.
     pub fn activate(&self, file: Arc<dyn DiskFile>) {
-        self.active().file = Some(file);
+        self.phase.active().file = Some(file);
     }
 
     /// Takes note of a batch that was written, or read, behind those noted before. One that was noted is
     /// passed over, and so is one that a walk leapt to: what lies between was not seen.
     pub fn note(&self, header: &Header, at: u64) {
-        let mut active = self.active();
+        let mut active = self.phase.active();
         if header.base_offset <= active.places.end().max(self.base()) {
             active.places.note(header, at);
         }
@@ -84,10 +76,10 @@ impl Segment {
     /// Takes note of all batches up to an offset, where its footer does not say what is in them. Reads those
     /// that nobody in this process has written or read yet.
     pub fn note_to(&self, end: u64, mode: ReadMode) -> Result<(), ScanError> {
-        if self.good_footer(mode)?.is_some() || self.active().places.end() >= end {
+        if self.good_footer(mode)?.is_some() || self.phase.active().places.end() >= end {
             return Ok(());
         }
-        let from = self.active().places.end().max(self.base());
+        let from = self.phase.active().places.end().max(self.base());
         let mut scan = self.scan_from(from, mode)?;
         while scan.next_offset().is_none_or(|next| next < end) {
             let Some(batch) = scan.next()? else { break };
@@ -108,7 +100,7 @@ impl Segment {
 
     fn block_before(&self, is_before: impl Fn(&Place) -> bool, mode: ReadMode) -> Result<Block, ScanError> {
         let Some(footer) = self.good_footer(mode)? else {
-            return Ok(self.active().places.block(self.base(), is_before));
+            return Ok(self.phase.active().places.block(self.base(), is_before));
         };
         let Some(trailer) = self.trailer() else { return Ok(Block::whole(self.base())) };
         let (place, next) = footer.places_around(is_before);
@@ -118,18 +110,12 @@ impl Segment {
 
     /// Takes note that its file has its trailer and will never change again.
     pub fn seal(&self, trailer: Trailer) {
-        let _ = self.sealed.set(trailer);
-        *self.active() = Active::default();
-    }
-
-    fn active(&self) -> MutexGuard<'_, Active> {
-        // What is under the lock is changed in one step each: a panic elsewhere leaves nothing half done.
-        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+        self.phase.seal(trailer);
     }
 
     /// Its file, opened for this caller unless it is open anyway.
     pub fn file(&self) -> io::Result<Arc<dyn DiskFile>> {
-        if let Some(file) = &self.active().file {
+        if let Some(file) = &self.phase.active().file {
             return Ok(Arc::clone(file));
         }
         self.disk.open(&self.path, Mode::Read)

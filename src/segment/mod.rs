@@ -11,6 +11,7 @@ mod file;
 mod footer;
 mod header;
 mod name_hash;
+mod phase;
 mod recover;
 mod salt;
 mod scan;

@@ -20,7 +20,6 @@ use std::sync::Arc;
 use super::{Bytesource, PAGE_BYTES, RawBatch, Scan, ScanError, SegmentHeader};
 use crate::batch::{BATCH_ALIGN, BatchError, HEADER_BYTES, Header, Kind, Previous};
 use crate::disk::{DiskFile, read_full_at};
-use crate::planted::{Bug, planted};
 
 /// What other files say about the segment.
 #[derive(Debug, Clone, Copy, Default)]
@@ -99,7 +98,7 @@ fn verdict(
     let Some(last) = last_nonzero(&**file, end_at)? else { return Ok(Verdict::Clean) };
     if let Some(later) = LaterBatches::find(&**file, header, end_at)? {
         let durable = if later.close_mark { later.end } else { later.hint };
-        if (durable > end || later.close_mark) && !planted(Bug::HintsIgnored) {
+        if durable > end || later.close_mark {
             let what = format!("{why}, and a later batch says that what stood here was durable");
             return Ok(Verdict::Damaged { what, end: durable });
         }

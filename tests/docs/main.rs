@@ -4,6 +4,7 @@
 mod examples;
 mod generated;
 mod readme;
+mod tests;
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -12,12 +12,15 @@ mod sync;
 mod log {
     #[path = "../../../../src/log/group.rs"]
     mod group;
+    #[path = "../../../../src/segment/phase.rs"]
+    mod phase;
     #[path = "../../../../src/log/signal.rs"]
     mod signal;
     #[path = "../../../../src/log/waiters.rs"]
     mod waiters;
 
     mod commit;
+    mod sealing;
     mod shutdown;
     mod view;
 }
@@ -49,6 +52,7 @@ const FAULTS: &[(&str, &str)] = &[
     ("found_a_background_that_looks_for_tasks_before_it_writes_and_not_after", "deadlock"),
     ("found_segments_looked_at_before_the_end", "are in no segment"),
     ("found_a_reader_that_asks_for_the_end_after_it_looked_for_events", "before the log was closed"),
+    ("found_a_segment_called_sealed_before_its_file_is", "a map of a file that changes"),
     ("found_a_close_that_wakes_nobody_after_it_is_closed", "deadlock"),
     ("found_threads_that_are_not_told_to_end", "deadlock"),
 ];

@@ -51,6 +51,19 @@ impl<'s> Flip<'s> {
         Flip { store, file, byte, bit: pick(8) as u8 }
     }
 
+    /// A bit of an index by chance, of a byte that is not zero where there is one.
+    pub fn in_index(stores: &'s [Store], seed: u64) -> Option<Flip<'s>> {
+        let random = SeededRandom::new(seed.wrapping_mul(0x5851_f42d_4c95_7f2d));
+        let pick = |n: usize| (random.next_u64() % n as u64) as usize;
+        let files = stores.iter().flat_map(|store| (0..store.files.len()).map(move |file| (store, file)));
+        let is_index = |path: &std::path::Path| path.parent().is_some_and(|folder| folder.ends_with("index"));
+        let files: Vec<_> = files.filter(|(store, file)| is_index(&store.files[*file].0)).collect();
+        let (store, file) = *files.get(pick(files.len().max(1)))?;
+        let told: Vec<usize> = (0..store.files[file].1.len()).filter(|at| store.files[file].1[*at] != 0).collect();
+        let byte = *told.get(pick(told.len().max(1)))?;
+        Some(Flip { store, file, byte, bit: pick(8) as u8 })
+    }
+
     /// The flip of a name that [`name`](Flip::name) gave.
     pub fn named(stores: &'s [Store], name: &str) -> Option<Flip<'s>> {
         let (store, rest) = name.split_once('/')?;

@@ -177,7 +177,8 @@ fn cut_all(args: &Args, stores: &[Store], summary: &mut Summary) {
     });
 }
 
-/// The first run of so many flips that breaks a promise, and how. For trying what this layer catches.
+/// The first run of so many that breaks a promise, and how: a flip, looked at closely, and now and then a change of
+/// whole files. For trying what this layer catches.
 #[allow(dead_code, reason = "called by the layer of planted bugs")]
 pub fn first_violation(seed: u64, runs: u64) -> Option<(u64, String)> {
     let stores = match judge::caught(store::all) {
@@ -186,8 +187,14 @@ pub fn first_violation(seed: u64, runs: u64) -> Option<(u64, String)> {
         Err(panic) => return Some((0, format!("panic while a store was made: {panic}"))),
     };
     let counts = Counts::default();
+    let changes = Changes::of(&stores);
     (0..runs).find_map(|run| {
-        let flip = Flip::sampled(&stores, seed, run);
-        Some((run, flips::check(&flip, flips::depth_of(run), &counts).err()?))
+        let number = seed.wrapping_add(run);
+        let checked = match number % 4 {
+            0 => changes.check((number / 4).wrapping_mul(61) % changes.len().max(1), &counts),
+            1 => Flip::in_index(&stores, number).map_or(Ok(()), |flip| flips::check(&flip, Depth::Deep, &counts)),
+            _ => flips::check(&Flip::sampled(&stores, seed, run), Depth::Deep, &counts),
+        };
+        Some((run + 1, checked.err()?))
     })
 }

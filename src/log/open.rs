@@ -86,9 +86,6 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(Arc<Shared>, OpenRep
     let mut report = OpenReport::default();
     if record.is_none() && lock_file.len().is_ok_and(|len| len > 0) {
         report.notes.push("the record in LOCK is not whole; it was not used".to_owned());
-        // What is left behind the next record would look like damage.
-        let cut = lock_file.len().and_then(|len| lock_file.set_len(len.min(lock::LOCK_BYTES as u64)));
-        cut.map_err(|error| open_failed("cutting", &lock_path, error))?;
     }
     for name in &listing.unborn {
         let path = dir.join(name);
@@ -541,7 +538,7 @@ impl Opening<'_> {
             end,
             last_kind: found.last_kind,
             durable_at: end_at,
-            lock_file: Some(self.lock_file),
+            lock_file: Some(Arc::clone(&self.lock_file)),
             lock_sequence: self.record.map_or(0, |record| record.sequence),
             synced_bytes: 0,
         };
@@ -549,6 +546,11 @@ impl Opening<'_> {
         let dir = self.dir.to_path_buf();
         let shared = Shared::new(dir, self.options, header.log_id, self.segments, end, plan, io, fill);
         let lock_path = shared.dir.join(layout::LOCK);
+        // What is left behind the next record would look like damage. Only now: a log that is refused is not touched.
+        if self.record.is_none() {
+            let cut = self.lock_file.len().and_then(|len| self.lock_file.set_len(len.min(lock::LOCK_BYTES as u64)));
+            cut.map_err(|error| open_failed("cutting", &lock_path, error))?;
+        }
         let written = shared.write_lock_record(&mut shared.io(), end);
         // Without it readers in other processes would take all that is written for durable.
         written.map_err(|error| open_failed("writing", &lock_path, error))?;

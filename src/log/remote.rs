@@ -19,7 +19,7 @@ use super::tail::Tail;
 use super::walk::View;
 use crate::disk::{BootId, DiskFile, Env, FileWatch, Mode};
 use crate::planted::{Bug, planted};
-use crate::segment::{ReadMode, Segment, Verdict, read_trailer, recover};
+use crate::segment::{Bytesource, PAGE_BYTES, ReadMode, Scan, Segment, Verdict, read_trailer, recover};
 use crate::{LogId, Offset};
 
 #[derive(Debug)]
@@ -87,6 +87,8 @@ impl Remote {
             known.list(&self.dir, &self.env).map_err(as_read_error)?;
         }
         let end = match record {
+            // An older file put back says too little. It is asked about once: a writer's record is never behind for long.
+            Some(record) if !known.live => record.durable_end.max(known.hinted_end(&record)),
             Some(record) => record.durable_end,
             None if known.live => known.end,
             None => known.batches_end(written, self.env.boot)?,
@@ -182,6 +184,19 @@ impl Known {
         }
         self.segments = Arc::new(segments);
         Ok(())
+    }
+
+    /// The largest durable end that the batches behind the end of a record speak of.
+    fn hinted_end(&self, record: &LockRecord) -> u64 {
+        let Some(last) = self.segments.last() else { return 0 };
+        let from = if record.segment == last.base() { record.durable_at.into() } else { 0 };
+        let Ok(file) = last.file() else { return 0 };
+        let len = file.len().unwrap_or_default();
+        let from = from.max(PAGE_BYTES as u64);
+        let mut scan = Scan::new(Bytesource::File(file), last.header, from, len, None).leaping();
+        // It ends where nothing stands, or where a writer is about to.
+        let batches = std::iter::from_fn(|| scan.next().ok().flatten());
+        batches.map(|batch| batch.header.durable_hint).max().unwrap_or_default()
     }
 
     /// Where the batches of the last segment end, as far as its own bytes and an older record say. Reading

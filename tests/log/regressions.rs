@@ -552,3 +552,45 @@ fn what_stands_behind_a_record_in_lock_that_is_not_whole_is_cut_off() {
     let report = world.verify();
     assert!(report.is_sound() && report.notes.is_empty(), "{report:?}");
 }
+
+/// An older `LOCK` put back in the same run of the system: readers ended early without a word.
+#[test]
+fn readers_go_as_far_as_the_batches_say_when_lock_says_less() {
+    let world = World::new(1);
+    let log = world.open();
+    let put = |len| drop(log.append(of(len).durability(Durability::Disk)).unwrap().wait().unwrap());
+    (0..3).for_each(|_| put(10));
+    let lock = Path::new(DIR).join("LOCK");
+    let older = world.bytes(&lock);
+    // In the same segment, and in one behind it.
+    for (len, seen) in [(10, 6), (60_000, 16)] {
+        (0..(seen - all(&log.reader()).len())).for_each(|_| put(len));
+        let now = world.bytes(&lock);
+        world.mem.write_file(&lock, &older);
+        // The last batch's own sync is spoken of by none behind it.
+        let read = all(&world.reader()).len();
+        assert!(read + 1 >= seen, "{read} of {seen}");
+        world.mem.write_file(&lock, &now);
+        assert_eq!(all(&world.reader()).len(), seen);
+    }
+    assert!(world.segments().len() > 2);
+}
+
+/// A log that was refused had its `LOCK` cut before. (`tools/torture bytes --only change:678`)
+#[test]
+fn a_log_that_is_refused_is_not_touched() {
+    let world = World::new(1);
+    let log = world.open();
+    for _ in 0..10 {
+        log.append(of(60_000)).unwrap().wait().unwrap();
+    }
+    world.kill(log);
+    let segments = world.segments();
+    let (lock, sealed) = (Path::new(DIR).join("LOCK"), &segments[0]);
+    let bytes = (world.bytes(&lock), world.bytes(sealed));
+    world.mem.write_file(&lock, &bytes.1);
+    world.mem.write_file(sealed, &bytes.0);
+    let before = world.snapshot();
+    assert!(world.try_open().is_err());
+    assert!(world.snapshot() == before);
+}

@@ -50,8 +50,9 @@ fn one_disk(workshop: &Workshop, seed: u64, summary: &mut Summary) -> Result<(),
     workshop.boot(seed).map_err(|error| error.to_string())?;
     let made = || -> std::io::Result<(SmallDisk, Image)> {
         let disk = workshop.small_disk(DISK_BYTES)?;
-        let mut image = workshop.image_at(&disk.dir.join("image"), Fs::Ext4, IMAGE_BYTES, &[])?;
+        let mut image = workshop.image_at(&disk.dir.join("image"), Fs::Ext4, IMAGE_BYTES, &["-b", "4096"])?;
         image.mount()?;
+        image.write_by_blocks()?;
         Ok((disk, image))
     };
     let (disk, mut image) = made().map_err(|error| format!("no disk: {error}"))?;

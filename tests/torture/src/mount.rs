@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -172,6 +173,14 @@ impl Image {
         run(&["mount", "-t", self.fs.name(), "-o", &options, &file, &dir]).map_err(io::Error::other)?;
         self.mounted = true;
         Ok(())
+    }
+
+    /// Writes to its loop device are of one block each from now on. A loop device calls a write done that its own disk
+    /// took in part, when that is full.
+    pub fn write_by_blocks(&self) -> io::Result<()> {
+        let device = fs::metadata(&self.dir)?.dev();
+        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+        fs::write(format!("/sys/dev/block/{major}:{minor}/queue/max_sectors_kb"), "4")
     }
 
     /// All who used files on it have to be gone.

@@ -145,11 +145,7 @@ fn check(store: &Store, change: Change, counts: &Counts) -> Result<(), String> {
     let reads_all = seen.failed || seen.end >= store.readable.min(end);
     counts.add(if judgement.verified.found { "found by verify" } else { "of no consequence" }, 1);
     if !reads_all && judgement.verified.is_sound && seen.end < store.durable {
-        if has_older_lock(store, change) {
-            counts.add("readers that believe an older LOCK", 1);
-        } else {
-            return Err(format!("a reader ends at {} of {}, and verify finds nothing", seen.end, store.readable));
-        }
+        return Err(format!("a reader ends at {} of {}, and verify finds nothing", seen.end, store.readable));
     }
     match &judgement.opened {
         Opened::Refused => counts.add("refused", 1),
@@ -164,15 +160,6 @@ fn check(store: &Store, change: Change, counts: &Counts) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// Whether `LOCK` says less than was known: it is never synced, so that it may, and readers then see less.
-fn has_older_lock(store: &Store, change: Change) -> bool {
-    match change {
-        Change::Older(a) => is_lock(&store.files[a].0),
-        Change::OlderAllBut(a) => !is_lock(&store.files[a].0),
-        _ => false,
-    }
 }
 
 /// Whether a file is as it may be at rest, so that there is nothing to find.

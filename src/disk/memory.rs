@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, ErrorKind};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -127,7 +128,7 @@ impl MemDisk {
     /// All bytes of a file as programs see them now.
     pub fn read_file(&self, path: &Path) -> Option<Vec<u8>> {
         let mut state = self.state();
-        Some(state.file(path).ok()?.bytes.clone())
+        Some(state.file(path).ok()?.bytes.to_vec())
     }
 
     /// Puts a file there, with its directories, as if it had been synced long ago.
@@ -140,7 +141,7 @@ impl MemDisk {
         }
         state.durable_names.insert(path.to_path_buf(), id);
         if let Some(inode) = state.inodes.get_mut(&id) {
-            inode.bytes = bytes.to_vec();
+            inode.bytes = Content::of(bytes);
             inode.unsynced.clear();
             inode.durable_len = bytes.len();
         }
@@ -156,7 +157,7 @@ impl MemDisk {
         let inode = state.file(path).ok().filter(|inode| byte < inode.bytes.len());
         let inode = inode.unwrap_or_else(|| panic!("{} has no byte {byte}", path.display()));
         let durable = inode.unsynced.get_mut(&(byte / PAGE_BYTES)).and_then(|p| p.durable.get_mut(byte % PAGE_BYTES));
-        for byte in inode.bytes.get_mut(byte).into_iter().chain(durable) {
+        for byte in inode.bytes.change().get_mut(byte).into_iter().chain(durable) {
             *byte ^= 1 << bit;
         }
     }
@@ -409,7 +410,7 @@ impl DiskFile for MemFile {
     }
 
     fn map(&self) -> io::Result<Bytes> {
-        Ok(Bytes::copy_from_slice(&self.state()?.inode(self.inode)?.bytes))
+        Ok(Bytes::from_owner(self.state()?.inode(self.inode)?.bytes.clone()))
     }
 }
 
@@ -545,9 +546,12 @@ impl State {
         let more = end.saturating_sub(self.len_of(id));
         let free = self.free.map(|free| free.checked_sub(more).ok_or(ErrorKind::StorageFull)).transpose()?;
         let inode = self.inode(id)?;
-        inode.bytes.try_reserve(index(more)).map_err(|_| ErrorKind::FileTooLarge)?;
-        inode.bytes.resize(inode.bytes.len() + index(more), 0);
-        let len = inode.bytes.len();
+        let len = inode.bytes.len().saturating_add(index(more));
+        if more > 0 {
+            let bytes = inode.bytes.change();
+            bytes.try_reserve(index(more)).map_err(|_| ErrorKind::FileTooLarge)?;
+            bytes.resize(len, 0);
+        }
         self.free = free;
         if more > 0 {
             self.note(id, || Changed::Length(len));
@@ -732,10 +736,45 @@ struct OldPage {
     lost: bool,
 }
 
+/// The bytes of a file, shared with forks and maps until they change.
+#[derive(Debug, Clone, Default)]
+struct Content(Arc<Vec<u8>>);
+
+impl Content {
+    fn of(bytes: &[u8]) -> Content {
+        Content(Arc::new(bytes.to_vec()))
+    }
+
+    fn change(&mut self) -> &mut Vec<u8> {
+        Arc::make_mut(&mut self.0)
+    }
+
+    /// Cuts or extends (with zeros).
+    fn resize(&mut self, len: usize) {
+        if len != self.0.len() {
+            self.change().resize(len, 0);
+        }
+    }
+}
+
+impl Deref for Content {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl AsRef<[u8]> for Content {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 #[derive(Debug, Clone, Default)]
 struct Inode {
     /// What programs see.
-    bytes: Vec<u8>,
+    bytes: Content,
     /// The pages changed since they were last durable, by number. All other pages are durable as seen, as
     /// far as the durable length reaches.
     unsynced: BTreeMap<usize, OldPage>,
@@ -759,7 +798,7 @@ impl Inode {
     /// Puts bytes where the file is long enough already.
     fn write(&mut self, buf: &[u8], at: usize) {
         self.touch(at, at + buf.len());
-        if let Some(place) = self.bytes.get_mut(at..at + buf.len()) {
+        if let Some(place) = self.bytes.change().get_mut(at..at + buf.len()) {
             place.copy_from_slice(buf);
         }
     }
@@ -767,7 +806,7 @@ impl Inode {
     fn cut(&mut self, len: usize) {
         if len < self.bytes.len() {
             self.touch(len, self.bytes.len());
-            self.bytes.truncate(len);
+            self.bytes.change().truncate(len);
         }
     }
 
@@ -788,11 +827,11 @@ impl Inode {
         let len_before = self.bytes.len();
         let is_kept = len_before == self.durable_len || fate(Pending::Length) == Fate::Kept;
         let len = if is_kept { len_before } else { self.durable_len };
-        self.bytes.resize(len_before.max(self.durable_len), 0);
+        self.bytes.resize(len_before.max(self.durable_len));
         for (page, mut old) in std::mem::take(&mut self.unsynced) {
             let start = page * PAGE_BYTES;
             let end = self.bytes.len().min(start + PAGE_BYTES);
-            let Some(seen) = self.bytes.get_mut(start..end) else { continue };
+            let Some(seen) = self.bytes.change().get_mut(start..end) else { continue };
             old.durable.resize(seen.len(), 0);
             // A page that was cut off has no new bytes that could be kept.
             let fate = if old.lost || start >= len_before { Fate::Lost } else { fate(Pending::Page) };
@@ -802,16 +841,16 @@ impl Inode {
                 Fate::Garbled(seed) => garble(seen, &old.durable, &SeededRandom::new(seed)),
             }
         }
-        self.bytes.resize(len, 0);
+        self.bytes.resize(len);
         self.durable_len = len;
     }
 
     /// Takes a change as one that has reached the disk. Nothing is pending.
     fn put_durable(&mut self, what: Changed) {
         match what {
-            Changed::Length(len) => self.bytes.resize(len, 0),
+            Changed::Length(len) => self.bytes.resize(len),
             Changed::Page(page, new) => {
-                let there = self.bytes.get_mut(page * PAGE_BYTES..).unwrap_or_default();
+                let there = self.bytes.change().get_mut(page * PAGE_BYTES..).unwrap_or_default();
                 there.iter_mut().zip(new).for_each(|(there, new)| *there = new);
             }
         }

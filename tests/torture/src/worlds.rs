@@ -70,10 +70,21 @@ const DEEDS: [Deed; 12] = [
     Deed::Reopen,
 ];
 
+/// What a workload begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// No log.
+    Fresh,
+    /// A log of several segments that was closed.
+    Closed,
+    /// One whose process was killed before it could seal.
+    Killed,
+}
+
 /// One workload: what it begins with, and what it does.
 #[derive(Debug, Clone, Copy)]
 struct Workload {
-    has_content: bool,
+    start: Start,
     /// Nothing: opening alone.
     first: Option<Deed>,
     second: Option<Deed>,
@@ -81,11 +92,11 @@ struct Workload {
 
 fn workloads() -> Vec<Workload> {
     let mut all = Vec::new();
-    for has_content in [false, true] {
-        all.push(Workload { has_content, first: None, second: None });
+    for start in [Start::Fresh, Start::Closed, Start::Killed] {
+        all.push(Workload { start, first: None, second: None });
         for first in DEEDS {
-            all.push(Workload { has_content, first: Some(first), second: None });
-            all.extend(DEEDS.map(|second| Workload { has_content, first: Some(first), second: Some(second) }));
+            all.push(Workload { start, first: Some(first), second: None });
+            all.extend(DEEDS.map(|second| Workload { start, first: Some(first), second: Some(second) }));
         }
     }
     all
@@ -145,10 +156,20 @@ fn try_workload(number: u64, workload: Workload) -> Result<Counts, Broken> {
         counts: Counts::default(),
     };
     world.machine.disk.keep_states();
-    if workload.has_content {
-        world.open()?;
-        world.fill()?;
-        world.close()?;
+    match workload.start {
+        Start::Fresh => {}
+        Start::Closed => {
+            world.open()?;
+            world.fill(true)?;
+            world.close()?;
+        }
+        Start::Killed => {
+            world.open()?;
+            world.fill(false)?;
+            world.consumer = None;
+            world.machine.end(End::Kill, &world.dice);
+            world.log = None;
+        }
     }
     world.watched = workload.first.is_none();
     world.open()?;
@@ -321,11 +342,13 @@ impl World {
         Ok(())
     }
 
-    /// Two segments, one of them sealed; a source, a producer, a consumer.
-    fn fill(&mut self) -> Result<(), Broken> {
-        for deed in [Deed::AppendSource, Deed::Produce, Deed::Commit, Deed::AppendLarge, Deed::AppendLarge, Deed::Step]
-        {
+    /// Several segments; a source, a producer, a consumer.
+    fn fill(&mut self, sealed: bool) -> Result<(), Broken> {
+        for deed in [Deed::AppendSource, Deed::Produce, Deed::Commit, Deed::AppendLarge, Deed::AppendLarge] {
             self.does(deed)?;
+        }
+        if sealed {
+            self.does(Deed::Step)?;
         }
         self.does(Deed::AppendDurably)
     }
@@ -532,6 +555,6 @@ mod tests {
 
     #[test]
     fn all_workloads_of_up_to_two_operations_are_there() {
-        assert_eq!(workloads().len(), 2 * (1 + 12 + 12 * 12));
+        assert_eq!(workloads().len(), 3 * (1 + 12 + 12 * 12));
     }
 }

@@ -1,6 +1,7 @@
 //! One run: a random workload on a disk that fails, ended by crashes, and after each the question what is left.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -756,9 +757,9 @@ impl Run {
                 "the cursor of {name} is at {next}, the log ends at {}",
                 self.model.next()
             );
-            cursor.is_there = true;
             cursor.seen = vec![next];
             if power {
+                cursor.is_there = true;
                 cursor.kept = vec![next];
             }
         }
@@ -869,7 +870,7 @@ impl Run {
                     if !flips.is_empty() && self.machine.disk.silent() == 0 {
                         self.check_refused()?;
                         self.say(|| "the bits are turned back".to_owned());
-                        self.turn(&flips);
+                        self.put_back(flips);
                         self.rotten = was_rotten;
                         return self.recover_restored(power, floor);
                     }
@@ -916,29 +917,31 @@ impl Run {
         self.life = Some(Life { log, receipts: Vec::new(), consumers, reader: None, follow: None, poisoned: None });
     }
 
-    /// Turns bits over while no process runs.
-    fn rot(&mut self) -> Vec<(std::path::PathBuf, usize, u8)> {
+    /// Turns bits over while no process runs; returns the files as they were.
+    fn rot(&mut self) -> Vec<(PathBuf, Vec<u8>)> {
         if self.swarm.rot == 0 || self.dice.percent(40) {
             return Vec::new();
         }
-        let mut flips = Vec::new();
+        let mut whole = Vec::new();
         for _ in 0..self.dice.between(1, self.swarm.rot) {
             let files: Vec<_> = self.machine.memory.files().into_iter().filter(|(_, len)| *len > 0).collect();
             if files.is_empty() {
-                return flips;
+                break;
             }
             let (path, len) = files[self.dice.below(files.len() as u64) as usize].clone();
-            flips.push((path, self.dice.below(len) as usize, self.dice.below(8) as u8));
+            let (byte, bit) = (self.dice.below(len) as usize, self.dice.below(8) as u8);
+            self.say(|| format!("bit {bit} of byte {byte} of {} turns over", path.display()));
+            whole.push((path.clone(), self.machine.memory.read_file(&path).unwrap_or_default()));
+            self.machine.memory.flip_bit(&path, byte, bit);
+            self.rotten = true;
         }
-        self.turn(&flips);
-        self.rotten = true;
-        flips
+        whole
     }
 
-    fn turn(&self, flips: &[(std::path::PathBuf, usize, u8)]) {
-        for (path, byte, bit) in flips {
-            self.say(|| format!("bit {bit} of byte {byte} of {} turns over", path.display()));
-            self.machine.memory.flip_bit(path, *byte, *bit);
+    /// Puts files back as they were, the last one that was changed first.
+    fn put_back(&self, whole: Vec<(PathBuf, Vec<u8>)>) {
+        for (path, bytes) in whole.iter().rev() {
+            self.machine.memory.write_file(path, bytes);
         }
     }
 
@@ -981,7 +984,7 @@ impl Run {
         log: &Log,
         power: bool,
         floor: u64,
-        before: Option<(std::path::PathBuf, Vec<u8>)>,
+        before: Option<(PathBuf, Vec<u8>)>,
     ) -> Result<(), Broken> {
         let report = log.report().clone();
         self.tally.cuts += u64::from(report.torn.is_some());
@@ -1066,7 +1069,12 @@ impl Run {
         let report = self.machine.verify().map_err(|error| error.to_string())?;
         ensure!(is_sound(&report), "a closed log is damaged: {:?}", report.damage);
         ensure!(report.events == self.model.next(), "verify counts {} events of {}", report.events, self.model.next());
-        let strange = report.notes.iter().find(|note| !note.contains("unfinished copy of a torn tail"));
+        // A footer whose sync failed is seen until the power goes: it holds nothing that is not made again.
+        let lost_footers = self.machine.disk.injected() > 0;
+        let known = |note: &&String| {
+            note.contains("unfinished copy of a torn tail") || (lost_footers && note.contains("has no indexes yet"))
+        };
+        let strange = report.notes.iter().find(|note| !known(note));
         ensure!(strange.is_none(), "a closed log has something left to mend: {strange:?}");
         let reader = self.machine.reader(ReadMode::Map).map_err(|error| error.to_string())?;
         let end = self.model.check_all(&reader);

@@ -32,6 +32,9 @@ pub struct Args {
     /// Every bit of every file, and every cut.
     #[arg(long)]
     complete: bool,
+    /// Only flips of this store.
+    #[arg(long, value_name = "NAME")]
+    store: Option<String>,
     /// Where random numbers start.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -67,7 +70,7 @@ impl Counts {
 
 pub fn run(args: &Args) -> Summary {
     let mut summary = Summary::new("bytes");
-    let stores = match store::all() {
+    let mut stores = match store::all() {
         Ok(stores) => stores,
         Err(failed) => {
             summary.violation(failed);
@@ -80,9 +83,17 @@ pub fn run(args: &Args) -> Summary {
         note(&mut summary, only(&stores, name).err());
         return summary;
     }
-    let changes = Changes::of(&stores);
-    in_parallel(args, "changes of files", 0..changes.len(), &mut summary, |run, counts| changes.check(run, counts));
-    cut_all(args, &stores, &mut summary);
+    if let Some(name) = &args.store {
+        stores.retain(|store| store.name == name);
+        match stores.first() {
+            None => summary.violation(format!("there is no store {name:?}")),
+            Some(store) => summary.count("bits there", store.bits()),
+        }
+    } else {
+        let changes = Changes::of(&stores);
+        in_parallel(args, "changes of files", 0..changes.len(), &mut summary, |run, counts| changes.check(run, counts));
+        cut_all(args, &stores, &mut summary);
+    }
     flip_all(args, &stores, &mut summary);
     summary
 }

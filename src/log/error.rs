@@ -220,8 +220,9 @@ pub enum ConsumerError {
     /// The log could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A call on the cursor's file failed. After a failed commit it may be at either place: open it again.
-    #[error("{0}; the cursor is where it was, or where it was to be put: open the consumer again")]
+    /// A call on the cursor's file failed. After a failed commit it may be at its last durable place or at any commit
+    /// since: open it again.
+    #[error("{0}; the cursor is where it was last durable, or at a commit since then: open the consumer again")]
     Io(#[from] IoFailure),
 }
 

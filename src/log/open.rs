@@ -308,6 +308,8 @@ impl Opening<'_> {
         if contents.end() != next_base || contents.last_crc() != next.previous_crc {
             return Err(damaged(path, contents.end_at(), contents.end(), next_base, why));
         }
+        // A footer says that a segment follows: its name has to be durable first. The writer may have ended before.
+        self.disk().sync_dir(self.dir).map_err(|error| open_failed("syncing", self.dir, error))?;
         self.report.sealed += 1;
         write_end(&file, contents).map_err(|error| open_scan_failed(path, error, next_base, next_base))
     }

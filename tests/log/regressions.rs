@@ -446,6 +446,40 @@ fn a_consumer_that_is_opened_again_has_its_name_made_durable() {
     }
 }
 
+/// A log could not be opened any more: a segment had been sealed before the name of the one behind it was durable, and
+/// the power cut took that name.
+#[test]
+fn a_segment_is_sealed_when_the_name_of_the_next_one_is_durable() {
+    let rolling = || {
+        let world = World::new(1).that_only_stops();
+        let log = world.open();
+        log.append(of(200_000)).unwrap().wait().unwrap();
+        (world, log)
+    };
+    let calls = {
+        let (world, log) = rolling();
+        let before = world.disk.calls();
+        log.append(of(100_000)).unwrap().wait().unwrap();
+        world.disk.calls() - before
+    };
+    for in_roll in 0..calls {
+        for in_open in 0..60 {
+            let (mut world, log) = rolling();
+            world.stop_after(in_roll, false);
+            drop(log.append(of(100_000)).map(|receipt| receipt.wait().is_ok()));
+            world.kill(log);
+            world.disk.heal();
+            world.stop_after(in_open, false);
+            let opened = world.try_open();
+            world.power_cut(opened.ok(), Crash::LoseUnsynced);
+            world.disk.heal();
+            let context = format!("ends at call {in_roll} of the roll and call {in_open} of opening");
+            assert!(world.verify().is_sound(), "{context}");
+            assert!(world.try_open().is_ok(), "{context}");
+        }
+    }
+}
+
 /// A task's waker was called by a thread that had the right to sync: a sync that it waited for never came.
 #[test]
 fn a_waker_may_wait_for_a_sync() {

@@ -445,6 +445,7 @@ impl Model {
         ensure_checked!(end <= self.next(), "the durable end is {end}, but only {} events were appended", self.next());
         ensure_checked!(self.is_end(end), "the durable end {end} is within an append");
         ensure_checked!(reader.head()?.raw() == 0, "the log does not begin at 0");
+        self.seen = self.seen.max(end);
         Ok(end)
     }
 

@@ -281,7 +281,7 @@ impl World {
         if whole {
             self.goes_on(&mut machine, log, &mut model)?;
         } else {
-            machine.check_again(end, &self.dice)?;
+            machine.check_again(end, false, &self.dice)?;
         }
         Ok(())
     }

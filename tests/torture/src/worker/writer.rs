@@ -29,6 +29,9 @@ use crate::workload::{LANES, PRODUCER_LANES, SOURCE, SOURCE_LANE, Spec, codec, l
 /// The worker's consumer.
 pub const CONSUMER: &str = "worker";
 
+/// So often in a row a worker with a number of appends tries one that is refused.
+const REFUSALS_MAX: u32 = 100;
+
 pub fn run(args: &WriterArgs) -> ExitCode {
     let env = args.world.env();
     for session in 0.. {
@@ -39,7 +42,7 @@ pub fn run(args: &WriterArgs) -> ExitCode {
             .codec(codec(&random));
         let log = match options.open(&args.dir) {
             Ok(log) => log,
-            Err(error @ OpenError::DiskFull { .. }) => {
+            Err(error @ OpenError::DiskFull { .. }) if args.appends.is_none() => {
                 line(format_args!("refused {error}"));
                 std::thread::sleep(Duration::from_millis(5)); // until there is room
                 continue;
@@ -192,6 +195,7 @@ impl Session<'_> {
             self.append_what_must_not_be(lane)?;
         }
         let spec = Spec::new(self.args.seed, lane.lane, lane.next);
+        let mut refusals = 0;
         loop {
             let source = if lane.lane == SOURCE_LANE { self.log.source(SOURCE) } else { None };
             match self.log.append(spec.append(source)) {
@@ -200,13 +204,14 @@ impl Session<'_> {
                     lane.next += 1;
                     return Ok(());
                 }
-                Err(error) if error.is_retryable() => {
+                Err(error) if error.is_retryable() || matches!(error, AppendError::Read(_)) => {
+                    // Whoever counts its appends is under a limit that does not go away by itself.
+                    refusals += 1;
+                    if self.args.appends.is_some() && refusals > REFUSALS_MAX {
+                        return Err(format!("failed {error}"));
+                    }
                     line(format_args!("refused {error}"));
                     std::thread::sleep(Duration::from_millis(5)); // until there is room
-                }
-                Err(error @ AppendError::Read(_)) => {
-                    line(format_args!("refused {error}"));
-                    std::thread::sleep(Duration::from_millis(5));
                 }
                 Err(error @ (AppendError::Poisoned(_) | AppendError::OutcomeUnknown(_))) => {
                     return Err(self.poisoned(error));

@@ -207,8 +207,13 @@ impl Run {
         self.life.as_mut().expect("a process lives during a session")
     }
 
-    fn poison(&mut self) {
+    /// The log takes no more. A disk that is full is no reason for that.
+    fn poisoned(&mut self, what: &str, error: &dyn Display) -> Result<(), Broken> {
         self.life_mut().poisoned.get_or_insert(0);
+        self.say(|| format!("{what}: {error}"));
+        let faulted = self.machine.disk.injected() > self.injected || self.machine.disk.is_stopped();
+        ensure!(faulted || self.is_rotten(), "{what} fails for good without a fault: {error}");
+        Ok(())
     }
 
     /// Does random things until it was enough, the process is gone or the log takes no more.
@@ -418,10 +423,7 @@ impl Run {
             AppendError::DiskFull => self.excused("an append", error),
             AppendError::Io(_) => self.excused("an append", error),
             AppendError::Read(read) => self.excused_read("an append", read),
-            AppendError::Poisoned(_) => {
-                self.poison();
-                self.excused("an append", error)
-            }
+            AppendError::Poisoned(_) => self.poisoned("an append", error),
             _ => {
                 let rests_on = self.model.check_refusal(answer, error)?;
                 self.model.acknowledge(rests_on, wish.durability);
@@ -443,10 +445,7 @@ impl Run {
                 self.model.acknowledge(end, durability);
                 Ok(())
             }
-            Err(error @ AppendError::OutcomeUnknown(_)) => {
-                self.poison();
-                self.excused("waiting", &error)
-            }
+            Err(error @ AppendError::OutcomeUnknown(_)) => self.poisoned("waiting", &error),
             Err(error) => Err(format!("waiting fails with: {error}")),
         }
     }
@@ -470,8 +469,7 @@ impl Run {
                 self.model.acknowledge(end, durability);
             }
             Poll::Ready(Err(error @ AppendError::OutcomeUnknown(_))) => {
-                self.poison();
-                self.excused("waiting", &error)?;
+                self.poisoned("waiting", &error)?;
             }
             Poll::Ready(Err(error)) => return Err(format!("waiting fails with: {error}")),
         }
@@ -492,10 +490,7 @@ impl Run {
                 self.model.acknowledge(end.raw(), Durability::Disk);
                 Ok(())
             }
-            Err(error) => {
-                self.poison();
-                self.excused("a sync", &error)
-            }
+            Err(error) => self.poisoned("a sync", &error),
         }
     }
 
@@ -505,8 +500,7 @@ impl Run {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
-                    self.poison();
-                    return self.excused("a step", &error);
+                    return self.poisoned("a step", &error);
                 }
             }
         }

@@ -604,3 +604,15 @@ fn indexes_are_made_again() {
         }
     }
 }
+
+#[test]
+fn a_log_without_its_lock_file_is_not_written_while_a_plan_stands() {
+    let world = log_of(15, 2, true);
+    world.mem.remove(&Path::new(DIR).join("LOCK")).unwrap();
+    let place = batches(&world.snapshot()).into_iter().find(|place| place.kind == 1).unwrap();
+    world.mem.flip_bit(&place.file, place.at + 140, 2);
+    let planned = plan(&world);
+    let refused = world.try_open();
+    assert!(matches!(refused, Err(OpenError::Held { .. })), "the plan would undo what is written now");
+    assert!(planned.apply().unwrap().verified.is_sound());
+}

@@ -208,6 +208,8 @@ pub struct RepairPlan {
     dir: PathBuf,
     env: Env,
     lock_file: Option<Arc<dyn DiskFile>>,
+    /// The last segment's file, locked as a writer locks it.
+    _last_file: Option<Arc<dyn DiskFile>>,
     record: Option<LockRecord>,
     anomalies: Vec<Anomaly>,
     arranged: Arranged,
@@ -276,18 +278,21 @@ fn plan(dir: &Path, env: &Env, lock_file: Option<Arc<dyn DiskFile>>) -> Result<R
     }
     let listing = Listing::read(&*env.disk, dir)?;
     let listing = listing.ok_or_else(|| OpenError::NotFound { path: dir.to_path_buf() })?;
-    // Should LOCK be gone, the writer still holds the file it writes to.
+    // Should LOCK be gone, the writer still holds the file it writes to; and no writer begins while this one is held.
+    let mut last_file = None;
     if let Some(last) = listing.segments.last() {
         let path = layout::segment_path(dir, *last);
         let file = env.disk.open(&path, Mode::Read).map_err(|error| open_failed("opening", &path, error))?;
         if !take_lock(&*file).map_err(|error| open_failed("locking", &path, error))? {
             return Err(held(dir, record));
         }
+        last_file = Some(file);
     }
     let mut plan = RepairPlan {
         dir: dir.to_path_buf(),
         env: env.clone(),
         lock_file,
+        _last_file: last_file,
         record,
         anomalies: Vec::new(),
         arranged: Arranged::default(),

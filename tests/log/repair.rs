@@ -616,3 +616,24 @@ fn a_log_without_its_lock_file_is_not_written_while_a_plan_stands() {
     assert!(matches!(refused, Err(OpenError::Held { .. })), "the plan would undo what is written now");
     assert!(planned.apply().unwrap().verified.is_sound());
 }
+
+#[test]
+fn what_a_stream_lost_is_counted_gap_by_gap() {
+    let world = World::new(18);
+    let log = world.open();
+    for stream in ["s", "t", "s", "t", "t", "s", "s"] {
+        log.append(Event::new(stream, "T").data(vec![7; 300])).unwrap().wait().unwrap();
+    }
+    log.close().unwrap();
+    let events: Vec<Place> = batches(&world.snapshot()).into_iter().filter(|place| place.kind == 1).collect();
+    // Offsets 2 and 5: both of s.
+    for at in [2, 5] {
+        world.mem.flip_bit(&events[at].file, events[at].at + 200, 1);
+    }
+    let planned = plan(&world);
+    for anomaly in planned.anomalies() {
+        let lost: u64 = anomaly.streams.iter().filter_map(|stream| stream.lost).sum();
+        assert!(lost <= anomaly.events_lost(), "{anomaly:#?}");
+    }
+    assert_eq!(planned.events_lost(), 2);
+}

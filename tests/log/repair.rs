@@ -637,3 +637,27 @@ fn what_a_stream_lost_is_counted_gap_by_gap() {
     }
     assert_eq!(planned.events_lost(), 2);
 }
+
+#[test]
+fn a_torn_tail_that_a_repair_cuts_begins_a_new_tail_epoch() {
+    let mut world = log_of(23, 3, false);
+    let (whole, events, before) = (world.snapshot(), all(&world.reader()), world.reader().stat().unwrap().tail_epoch);
+    let places = batches(&whole);
+    let last = places.last().unwrap();
+    // The last batch of the segment before: the last one has to follow a gap.
+    let end = places.iter().rposition(|place| place.kind == 1 && place.file != last.file).unwrap();
+    world.mem.flip_bit(&places[end].file, places[end].at + 140, 1);
+    let mut bytes = world.bytes(&last.file);
+    bytes[last.at + last.bytes.len()..][..200].fill(9);
+    world.mem.write_file(&last.file, &bytes);
+    world.boot += 1;
+    let copy = world.copy_of(&world.snapshot());
+    assert!(apply(&copy).verified.is_sound());
+    let log = copy.open();
+    assert!(log.report().torn.is_none(), "the repair cut it");
+    log.append(Event::new("s", "T")).unwrap().wait().unwrap();
+    let now = log.reader().stat().unwrap().tail_epoch;
+    assert!(now > before, "{before:?} {now:?}");
+    drop(log);
+    mend(&world, &whole, &events, "torn behind a gap");
+}

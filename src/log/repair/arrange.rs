@@ -418,9 +418,8 @@ impl Arranging<'_> {
                 let anomaly = Anomaly::of(AnomalyKind::TornTail, &source.path, *why).bytes(tail.end_at, *to);
                 let doing = "none of it was acknowledged: opening the log cuts it and keeps it aside";
                 self.say(anomaly.doing(doing).left_to_open());
-                if changed {
-                    pieces.push(mark);
-                }
+                // Should the segment be written anew, it is cut by that.
+                pieces.push(mark);
             }
             Verdict::Damaged { what, end: known } => {
                 end = (*known).max(source.end()).max(evidence.durable_end);

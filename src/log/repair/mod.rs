@@ -198,8 +198,6 @@ struct Found<'f> {
     record: Option<LockRecord>,
     /// The cursors there are: of which log, and where.
     cursors: Vec<(LogId, u64)>,
-    cursors_log: Option<LogId>,
-    furthest: u64,
 }
 
 /// What is wrong with a log, and what would be done about it. Holds the lock of the log: nobody writes it meanwhile.
@@ -372,19 +370,7 @@ impl RepairPlan {
             self.anomalies.extend(report.torn.iter().map(torn_tail));
             return Ok(());
         }
-        let cursors = self.cursors()?;
-        let mut found = Found {
-            dir: &self.dir,
-            env: &self.env,
-            listing,
-            record: self.record,
-            cursors_log: cursors.first().map(|(log, _)| *log),
-            cursors,
-            furthest: 0,
-        };
-        let log = report.log_id.or(found.cursors_log);
-        found.furthest =
-            found.cursors.iter().filter(|(of, _)| Some(*of) == log).map(|(_, next)| *next).max().unwrap_or(0);
+        let found = Found { dir: &self.dir, env: &self.env, listing, record: self.record, cursors: self.cursors()? };
         let mut arranged = arrange(&found)?;
         self.link(&mut arranged)?;
         for anomaly in &mut arranged.anomalies {
@@ -468,7 +454,7 @@ impl RepairPlan {
                     self.tell(damage, AnomalyKind::Cursor, "it is emptied");
                     self.other(&damage.file, Other::Empty);
                 }
-                (CURSORS, Some(_)) => self.cursor(damage, report.log_id)?,
+                (CURSORS, Some(_)) => self.cursor(damage, self.arranged.log.or(report.log_id))?,
                 (layout::TORN, Some(_)) => {
                     self.tell(damage, AnomalyKind::Kept, "the file is moved to what the repair keeps");
                     self.other(&damage.file, Other::Gone);

@@ -139,7 +139,10 @@ fn mend(world: &World, whole: &[(PathBuf, Vec<u8>)], events: &[Seen], context: &
         || planned.anomalies().iter().any(|a| a.at_least || a.kind == AnomalyKind::TornTail);
     let torn = planned.anomalies().iter().any(|a| a.kind == AnomalyKind::TornTail);
     let anomalies = planned.anomalies().to_vec();
+    let lost = planned.events_lost();
     let repaired = planned.apply().unwrap_or_else(|error| panic!("{context}: {error}"));
+    let gaps: u64 = read(world).1.iter().map(|(first, end)| end - first).sum();
+    assert_eq!(lost, gaps, "{context}: the plan says all that is lost, and once\n{anomalies:#?}");
     assert!(repaired.verified.is_sound(), "{context}: {:?}\n{anomalies:#?}", repaired.verified.damage);
     check(world, &damaged, whole, events, torn, context, &anomalies);
     let again = plan(world);
@@ -603,4 +606,159 @@ fn indexes_are_made_again() {
             assert!(world.bytes(path) == *bytes, "{} is as it was", path.display());
         }
     }
+}
+
+#[test]
+fn a_log_without_its_lock_file_is_not_written_while_a_plan_stands() {
+    let world = log_of(15, 2, true);
+    world.mem.remove(&Path::new(DIR).join("LOCK")).unwrap();
+    let place = batches(&world.snapshot()).into_iter().find(|place| place.kind == 1).unwrap();
+    world.mem.flip_bit(&place.file, place.at + 140, 2);
+    let planned = plan(&world);
+    let refused = world.try_open();
+    assert!(matches!(refused, Err(OpenError::Held { .. })), "the plan would undo what is written now");
+    assert!(planned.apply().unwrap().verified.is_sound());
+}
+
+#[test]
+fn a_cursor_says_how_far_the_log_went_also_behind_a_segment_of_another_log() {
+    let world = log_of(16, 4, true);
+    let (whole, events, tail) = (world.snapshot(), all(&world.reader()), world.reader().tail().unwrap());
+    let foreign = log_of(17, 2, true);
+    let foreign = foreign.bytes(&foreign.segments()[0]);
+    let log = world.open();
+    log.consumer("mailer").unwrap().commit(tail).unwrap();
+    log.close().unwrap();
+    let paths = world.segments();
+    world.mem.write_file(&paths[0], &foreign);
+    world.mem.remove(&Path::new(DIR).join("LOCK")).unwrap();
+    world.mem.remove(paths.last().unwrap()).unwrap();
+    mend(&world, &whole, &events, "foreign first");
+    assert!(world.open().tail() >= tail);
+}
+
+#[test]
+fn what_a_stream_lost_is_counted_gap_by_gap() {
+    let world = World::new(18);
+    let log = world.open();
+    for stream in ["s", "t", "s", "t", "t", "s", "s"] {
+        log.append(Event::new(stream, "T").data(vec![7; 300])).unwrap().wait().unwrap();
+    }
+    log.close().unwrap();
+    let events: Vec<Place> = batches(&world.snapshot()).into_iter().filter(|place| place.kind == 1).collect();
+    // Offsets 2 and 5: both of s.
+    for at in [2, 5] {
+        world.mem.flip_bit(&events[at].file, events[at].at + 200, 1);
+    }
+    let planned = plan(&world);
+    for anomaly in planned.anomalies() {
+        let lost: u64 = anomaly.streams.iter().filter_map(|stream| stream.lost).sum();
+        assert!(lost <= anomaly.events_lost(), "{anomaly:#?}");
+    }
+    assert_eq!(planned.events_lost(), 2);
+}
+
+#[test]
+fn a_name_alone_invents_no_impossible_offsets() {
+    for (name, is_refused) in
+        [("18446744073709551615", false), ("00000000000000900000", false), ("00000000009000000000", true)]
+    {
+        let world = log_of(19, 2, true);
+        let (whole, events) = (world.snapshot(), all(&world.reader()));
+        let path = Path::new(DIR).join(format!("{name}.seg"));
+        world.mem.write_file(&path, &[]);
+        if is_refused {
+            let refused = repair_with(Path::new(DIR), &world.env());
+            assert!(matches!(refused, Err(OpenError::Damaged(_))), "{refused:?}");
+            world.mem.remove(&path).unwrap();
+            assert!(plan(&world).has_nothing_to_do());
+            continue;
+        }
+        mend(&world, &whole, &events, name);
+    }
+}
+
+#[test]
+fn a_segment_cut_behind_a_batch_is_told_of_beside_other_damage() {
+    for closed in [true, false] {
+        let world = log_of(21, 4, closed);
+        let (whole, events) = (world.snapshot(), all(&world.reader()));
+        for path in world.segments() {
+            let world = world.copy_of(&whole);
+            let places: Vec<Place> =
+                batches(&whole).into_iter().filter(|place| place.file == path && place.kind == 1).collect();
+            if places.len() < 4 {
+                continue;
+            }
+            let mut bytes = world.bytes(&path);
+            bytes[places[1].at + 140] ^= 1;
+            bytes.truncate(places[places.len() - 2].at);
+            world.mem.write_file(&path, &bytes);
+            mend(&world, &whole, &events, &format!("{} {closed}", path.display()));
+        }
+    }
+}
+
+#[test]
+fn a_reader_from_before_a_repair_goes_on_or_says_that_it_cannot() {
+    let world = World::new(22);
+    let log = world.open();
+    let append = |log: &Log, n: u64| {
+        log.append(Event::new("s", "T").data(n.to_le_bytes().to_vec())).unwrap().wait().unwrap();
+    };
+    (0..6).for_each(|n| append(&log, n));
+    log.close().unwrap();
+    let reader = world.reader();
+    let mut follow = reader.follow(Offset::ZERO);
+    (0..6).for_each(|n| assert_eq!(follow.next().unwrap().unwrap().offset().raw(), n));
+    let mut late = reader.follow(Offset::ZERO);
+    assert_eq!(late.next().unwrap().unwrap().offset().raw(), 0);
+    let places = batches(&world.snapshot());
+    world.mem.flip_bit(&places[3].file, places[3].at + 130, 1);
+    assert!(apply(&world).verified.is_sound());
+    let log = world.open();
+    (6..9).for_each(|n| append(&log, n));
+    for (mut follow, from) in [(follow, 6), (late, 1)] {
+        let mut next = from;
+        while next < 9 {
+            match follow.next().unwrap() {
+                Ok(event) => {
+                    assert_eq!(event.offset().raw(), next);
+                    next += 1;
+                }
+                Err(ReadError::Lost { first, end }) => {
+                    assert_eq!(first.raw(), next);
+                    next = end.raw();
+                }
+                Err(error) => {
+                    println!("{error}");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_torn_tail_that_a_repair_cuts_begins_a_new_tail_epoch() {
+    let mut world = log_of(23, 3, false);
+    let (whole, events, before) = (world.snapshot(), all(&world.reader()), world.reader().stat().unwrap().tail_epoch);
+    let places = batches(&whole);
+    let last = places.last().unwrap();
+    // The last batch of the segment before: the last one has to follow a gap.
+    let end = places.iter().rposition(|place| place.kind == 1 && place.file != last.file).unwrap();
+    world.mem.flip_bit(&places[end].file, places[end].at + 140, 1);
+    let mut bytes = world.bytes(&last.file);
+    bytes[last.at + last.bytes.len()..][..200].fill(9);
+    world.mem.write_file(&last.file, &bytes);
+    world.boot += 1;
+    let copy = world.copy_of(&world.snapshot());
+    assert!(apply(&copy).verified.is_sound());
+    let log = copy.open();
+    assert!(log.report().torn.is_none(), "the repair cut it");
+    log.append(Event::new("s", "T")).unwrap().wait().unwrap();
+    let now = log.reader().stat().unwrap().tail_epoch;
+    assert!(now > before, "{before:?} {now:?}");
+    drop(log);
+    mend(&world, &whole, &events, "torn behind a gap");
 }

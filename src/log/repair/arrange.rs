@@ -3,16 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::rebuild::GAP_MAX;
 use super::salvage::{Bad, HeaderIs, Run, Salvaged, Unfit, salvage};
 use super::{Anomaly, AnomalyKind, Found};
-use crate::batch::Kind;
+use crate::batch::{Kind, OFFSET_MAX};
 use crate::limits::{SEGMENT_BYTES_FIRST, SEGMENT_BYTES_MAX};
 use crate::log::error::OpenError;
-use crate::log::files::{open_failed, open_scan_failed};
+use crate::log::files::{damaged, open_failed, open_scan_failed};
 use crate::log::layout::segment_path;
 use crate::log::lock;
 use crate::segment::{Evidence, SegmentHeader, Verdict, last_nonzero, recover};
 use crate::{LogId, Offset, TailEpoch, Timestamp};
+
+/// Segments made at most where some are missing: those behind get other numbers then.
+const MISSING_MAX: u64 = 1 << 16;
 
 /// A part of a segment, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +72,8 @@ impl Place {
 /// The segments of a log as they are to be, and the files that are none of them.
 #[derive(Debug, Default)]
 pub(super) struct Arranged {
+    /// The log that they are of.
+    pub log: Option<LogId>,
     pub places: Vec<Place>,
     /// Files that go.
     pub gone: Vec<PathBuf>,
@@ -76,16 +82,38 @@ pub(super) struct Arranged {
 
 /// Works it out from the files there are.
 pub(super) fn arrange(found: &Found<'_>) -> Result<Arranged, OpenError> {
-    let mut arranging = Arranging { found, arranged: Arranged::default(), log: LogId::from_raw(0), named_end: 0 };
+    let mut arranging =
+        Arranging { found, arranged: Arranged::default(), log: LogId::from_raw(0), furthest: 0, named_end: 0 };
     let sources = arranging.sources()?;
     arranging.lay_out(sources)?;
+    check_gaps(found, &arranging.arranged)?;
     Ok(arranging.arranged)
+}
+
+/// Refuses to give up more offsets in one segment than a segment can have: to write that down would fill the disk, and
+/// whatever claims so many events is not to be believed.
+fn check_gaps(found: &Found<'_>, arranged: &Arranged) -> Result<(), OpenError> {
+    for place in &arranged.places {
+        for piece in &place.pieces {
+            let Piece::Gap(first, end) = *piece else { continue };
+            if end - first > GAP_MAX {
+                let path = segment_path(found.dir, place.base());
+                let what = "more events than a segment can have would be lost here: the name of a segment's file, a \
+                    cursor or LOCK says that the log went that far, which cannot be; nothing was changed: move that \
+                    file out of the log, then repair";
+                return Err(damaged(&path, 0, first, end, what));
+            }
+        }
+    }
+    Ok(())
 }
 
 struct Arranging<'f> {
     found: &'f Found<'f>,
     arranged: Arranged,
     log: LogId,
+    /// The largest cursor of it.
+    furthest: u64,
     /// Events before it were given: a file of which nothing is left still has its name.
     named_end: u64,
 }
@@ -122,11 +150,14 @@ impl Arranging<'_> {
                     let what = "neither its header nor any batch of it is left";
                     self.say(Anomaly::of(AnomalyKind::SegmentHeader, &path, what).doing("the file is kept aside"));
                     self.arranged.gone.push(path);
-                    self.named_end = self.named_end.max(*base);
+                    self.named_end = self.named_end.max(if *base <= OFFSET_MAX { *base } else { 0 });
                 }
             }
         }
         self.log = self.log_of(&all);
+        self.arranged.log = Some(self.log);
+        let cursors = self.found.cursors.iter().filter(|(log, _)| *log == self.log);
+        self.furthest = cursors.map(|(_, next)| *next).max().unwrap_or(0);
         let mut by_base: BTreeMap<u64, Vec<Salvaged>> = BTreeMap::new();
         for salvaged in all {
             if salvaged.header_is != HeaderIs::Gone && salvaged.header.log_id != self.log {
@@ -166,7 +197,8 @@ impl Arranging<'_> {
             *counts.entry(salvaged.header.log_id.raw()).or_default() += 1;
         }
         let most = counts.into_iter().max_by_key(|(_, count)| *count).map(|(log, _)| LogId::from_raw(log));
-        most.or(self.found.cursors_log).unwrap_or_else(|| crate::log::open::new_log_id(self.found.env))
+        most.or(self.found.cursors.first().map(|(log, _)| *log))
+            .unwrap_or_else(|| crate::log::open::new_log_id(self.found.env))
     }
 
     fn lay_out(&mut self, sources: Vec<Salvaged>) -> Result<(), OpenError> {
@@ -220,7 +252,7 @@ impl Arranging<'_> {
         let known = source.header_is != HeaderIs::Gone;
         let missing = if known { source.header.number.saturating_sub(self.next_number()) } else { 1 };
         if base > end {
-            self.missing(end, base, missing.clamp(1, base - end));
+            self.missing(end, base, missing.min(MISSING_MAX).clamp(1, base - end));
         }
     }
 
@@ -287,26 +319,24 @@ impl Arranging<'_> {
         let gaps = gaps(&source.runs, header.base.raw(), end);
         let follows =
             !missing && link.previous_crc.is_none_or(|crc| source.runs.last().is_some_and(|r| r.last.body_crc == crc));
-        let mut told = 0;
+        let mut told = Vec::new();
         for bad in &source.bad {
             let behind = source.runs.iter().find(|run| run.at >= bad.to);
-            let lost_to = behind.map_or(end, |run| run.first).max(bad.next);
+            let lost_to = lost_to(bad, behind, end, &told);
             let is_rest = behind.is_none() && source.trailer.is_none() && bad.next == end && (follows || missing);
             if is_rest {
                 continue;
             }
             changed = true;
-            told += 1;
+            told.extend((lost_to > bad.next).then_some(bad.next));
             let anomaly = self.rot(&source, bad, lost_to)?;
             self.say(anomaly);
         }
-        if told == 0 && !gaps.is_empty() {
+        for (first, end) in gaps.iter().filter(|(first, _)| !told.contains(first)) {
             changed = true;
-            for (first, end) in &gaps {
-                let what = "the segment ends before the next one begins";
-                let anomaly = Anomaly::of(AnomalyKind::BitRot, &source.path, what).lost(*first, *end);
-                self.say(anomaly.doing("a gap is written in their place"));
-            }
+            let what = "the segment ends before the next one begins";
+            let anomaly = Anomaly::of(AnomalyKind::BitRot, &source.path, what).lost(*first, *end);
+            self.say(anomaly.doing("a gap is written in their place"));
         }
         if source.indexes_hold == Some(false) && !changed {
             changed = true;
@@ -418,9 +448,8 @@ impl Arranging<'_> {
                 let anomaly = Anomaly::of(AnomalyKind::TornTail, &source.path, *why).bytes(tail.end_at, *to);
                 let doing = "none of it was acknowledged: opening the log cuts it and keeps it aside";
                 self.say(anomaly.doing(doing).left_to_open());
-                if changed {
-                    pieces.push(mark);
-                }
+                // Should the segment be written anew, it is cut by that.
+                pieces.push(mark);
             }
             Verdict::Damaged { what, end: known } => {
                 end = (*known).max(source.end()).max(evidence.durable_end);
@@ -439,10 +468,10 @@ impl Arranging<'_> {
 
     /// Says what is lost of the segment that was written last.
     fn cut_or_lost(&mut self, source: &Salvaged, what: &str, end: u64) -> Result<(), OpenError> {
-        let mut said = false;
+        let (mut said, mut told) = (false, Vec::new());
         for bad in &source.bad {
             let behind = source.runs.iter().find(|run| run.at >= bad.to);
-            let lost_to = behind.map_or(end, |run| run.first).max(bad.next);
+            let lost_to = lost_to(bad, behind, end, &told);
             let failed = |error| open_failed("reading", &source.path, error);
             let is_empty = last_nonzero(&*source.file, bad.at).map_err(failed)?.is_none();
             if behind.is_none() && lost_to == bad.next && is_empty && said {
@@ -460,9 +489,10 @@ impl Arranging<'_> {
             }
             self.say(anomaly);
             said = true;
+            told.extend((lost_to > bad.next).then_some(bad.next));
         }
-        if !said {
-            let next = source.end();
+        let next = source.end();
+        if !said || (end > next && !told.contains(&next)) {
             let at = source.runs.last().map_or(0, |run| run.to);
             let anomaly = Anomaly::of(AnomalyKind::BitRot, &source.path, what).bytes(at, source.len).lost(next, end);
             self.say(anomaly.doing("a gap is written in their place, and a new tail epoch begins").at_least());
@@ -523,6 +553,14 @@ impl Link {
     }
 }
 
+/// Where what is lost with damaged bytes ends. Of bytes that no good batch parts, the first account for all.
+fn lost_to(bad: &Bad, behind: Option<&Run>, end: u64, told: &[u64]) -> u64 {
+    match told.contains(&bad.next) {
+        true => bad.next,
+        false => behind.map_or(end, |run| run.first).max(bad.next),
+    }
+}
+
 /// The offsets between and behind good batches.
 fn gaps(runs: &[Run], base: u64, end: u64) -> Vec<(u64, u64)> {
     let mut next = base;
@@ -577,6 +615,6 @@ impl Arranging<'_> {
             record.segment.max(record.durable_end).max(written)
         });
         let evidence = lock::evidence(self.found.record, base, self.found.env.boot);
-        later.max(self.found.furthest).max(self.named_end).max(evidence.durable_end)
+        later.max(self.furthest).max(self.named_end).max(evidence.durable_end)
     }
 }

@@ -198,8 +198,6 @@ struct Found<'f> {
     record: Option<LockRecord>,
     /// The cursors there are: of which log, and where.
     cursors: Vec<(LogId, u64)>,
-    cursors_log: Option<LogId>,
-    furthest: u64,
 }
 
 /// What is wrong with a log, and what would be done about it. Holds the lock of the log: nobody writes it meanwhile.
@@ -208,6 +206,8 @@ pub struct RepairPlan {
     dir: PathBuf,
     env: Env,
     lock_file: Option<Arc<dyn DiskFile>>,
+    /// The last segment's file, locked as a writer locks it.
+    _last_file: Option<Arc<dyn DiskFile>>,
     record: Option<LockRecord>,
     anomalies: Vec<Anomaly>,
     arranged: Arranged,
@@ -276,18 +276,21 @@ fn plan(dir: &Path, env: &Env, lock_file: Option<Arc<dyn DiskFile>>) -> Result<R
     }
     let listing = Listing::read(&*env.disk, dir)?;
     let listing = listing.ok_or_else(|| OpenError::NotFound { path: dir.to_path_buf() })?;
-    // Should LOCK be gone, the writer still holds the file it writes to.
+    // Should LOCK be gone, the writer still holds the file it writes to; and no writer begins while this one is held.
+    let mut last_file = None;
     if let Some(last) = listing.segments.last() {
         let path = layout::segment_path(dir, *last);
         let file = env.disk.open(&path, Mode::Read).map_err(|error| open_failed("opening", &path, error))?;
         if !take_lock(&*file).map_err(|error| open_failed("locking", &path, error))? {
             return Err(held(dir, record));
         }
+        last_file = Some(file);
     }
     let mut plan = RepairPlan {
         dir: dir.to_path_buf(),
         env: env.clone(),
         lock_file,
+        _last_file: last_file,
         record,
         anomalies: Vec::new(),
         arranged: Arranged::default(),
@@ -367,19 +370,7 @@ impl RepairPlan {
             self.anomalies.extend(report.torn.iter().map(torn_tail));
             return Ok(());
         }
-        let cursors = self.cursors()?;
-        let mut found = Found {
-            dir: &self.dir,
-            env: &self.env,
-            listing,
-            record: self.record,
-            cursors_log: cursors.first().map(|(log, _)| *log),
-            cursors,
-            furthest: 0,
-        };
-        let log = report.log_id.or(found.cursors_log);
-        found.furthest =
-            found.cursors.iter().filter(|(of, _)| Some(*of) == log).map(|(_, next)| *next).max().unwrap_or(0);
+        let found = Found { dir: &self.dir, env: &self.env, listing, record: self.record, cursors: self.cursors()? };
         let mut arranged = arrange(&found)?;
         self.link(&mut arranged)?;
         for anomaly in &mut arranged.anomalies {
@@ -463,7 +454,7 @@ impl RepairPlan {
                     self.tell(damage, AnomalyKind::Cursor, "it is emptied");
                     self.other(&damage.file, Other::Empty);
                 }
-                (CURSORS, Some(_)) => self.cursor(damage, report.log_id)?,
+                (CURSORS, Some(_)) => self.cursor(damage, self.arranged.log.or(report.log_id))?,
                 (layout::TORN, Some(_)) => {
                     self.tell(damage, AnomalyKind::Kept, "the file is moved to what the repair keeps");
                     self.other(&damage.file, Other::Gone);

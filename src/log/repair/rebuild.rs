@@ -26,8 +26,8 @@ pub(super) struct Written {
     pub end: u64,
 }
 
-/// Offsets that one batch can say are lost.
-const GAP_MAX: u64 = u32::MAX as u64;
+/// Offsets that one batch can say are lost; no segment has more.
+pub(super) const GAP_MAX: u64 = u32::MAX as u64;
 
 /// The batches of a piece that holds none of the file's own.
 fn made(place: &Place, piece: &Piece, carry: &[u8], recorded_us: i64, epoch: u32) -> Vec<ClosedBatch> {
@@ -36,15 +36,9 @@ fn made(place: &Place, piece: &Piece, carry: &[u8], recorded_us: i64, epoch: u32
         Piece::Carry => vec![control_batch(Kind::Carry, place.base(), 0, recorded_us, epoch, carry)],
         Piece::Mark(epoch) => vec![control_batch(Kind::Mark, place.end, 0, recorded_us, *epoch, &[])],
         Piece::Gap(first, end) => {
-            let mut batches = Vec::new();
-            let mut next = *first;
-            while next < *end {
-                let count = (end - next).min(GAP_MAX);
-                let lost = u32::try_from(count).unwrap_or(u32::MAX);
-                batches.push(control_batch(Kind::Gap, next, lost, recorded_us, epoch, &[]));
-                next += count;
-            }
-            batches
+            // No plan has a larger one.
+            let lost = u32::try_from(end - first).unwrap_or(u32::MAX);
+            vec![control_batch(Kind::Gap, *first, lost, recorded_us, epoch, &[])]
         }
     }
 }

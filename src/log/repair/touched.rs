@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::arrange::{Piece, Place};
 use super::rebuild::each_batch;
 use super::{Anomaly, TouchedStream};
-use crate::batch::Batch;
+use crate::batch::{Batch, Kind};
 use crate::segment::{NameHash, ScanError};
 
 /// Streams named at most in one anomaly: the rest is counted.
@@ -19,13 +19,13 @@ pub(super) fn name_streams(anomaly: &mut Anomaly, places: &[Place]) -> Result<()
     }
     let index = places.partition_point(|place| place.base() <= first).saturating_sub(1);
     let Some(here) = places.get(index) else { return Ok(()) };
-    let gap_before = |piece: &Piece| matches!(piece, Piece::Gap(before, _) if *before < first);
-    let from_start = index == 0 && !here.pieces.iter().any(gap_before);
-    let mut looking = Looking { first, end, from_start, ..Looking::default() };
+    let mut looking = Looking { first, end, from_start: index == 0, ..Looking::default() };
     looking.by_indexes(anomaly, here);
     looking.place(here)?;
     let behind = places.iter().skip(index + 1).find(|place| place.source.is_some());
     if let Some(behind) = behind {
+        // What is lost in between is another's.
+        looking.gap_behind |= behind.base() > here.end.max(end);
         looking.place(behind)?;
     }
     let unnamed = looking.wanted.len().saturating_sub(looking.resolved.len());
@@ -49,8 +49,12 @@ struct Looking {
     named: BTreeMap<String, Option<u64>>,
     /// All events before the gap are seen.
     from_start: bool,
-    /// Versions of the streams before the gap.
-    before: BTreeMap<NameHash, u64>,
+    /// Offsets and versions of the streams' last events before the gap.
+    before: BTreeMap<NameHash, (u64, u64)>,
+    /// Where the last other gap before it ends: what a stream lost there, if anything, is not known here.
+    gap_before: Option<u64>,
+    /// Another gap stands between it and what is looked at.
+    gap_behind: bool,
 }
 
 impl Looking {
@@ -68,8 +72,14 @@ impl Looking {
 
     fn place(&mut self, place: &Place) -> Result<(), ScanError> {
         for piece in &place.pieces {
+            if let Piece::Gap(first, end) = piece {
+                self.gap(*first, *end);
+            }
             let Piece::Run(run) = piece else { continue };
             each_batch(place, run, |batch| {
+                if batch.header.kind == Kind::Gap {
+                    self.gap(batch.header.base_offset, batch.header.end_offset());
+                }
                 if batch.header.kind.holds_events() {
                     self.batch(place, &batch.decode(place.header.salt)?);
                 }
@@ -77,6 +87,14 @@ impl Looking {
             })?;
         }
         Ok(())
+    }
+
+    /// Takes note of a gap, if it is another one.
+    fn gap(&mut self, first: u64, end: u64) {
+        if first < self.first {
+            self.gap_before = Some(end);
+        }
+        self.gap_behind |= first >= self.end;
     }
 
     fn batch(&mut self, place: &Place, batch: &Batch) {
@@ -91,8 +109,11 @@ impl Looking {
             }
             self.resolved.extend(self.wanted.get(&hash).copied());
             let lost = match (is_before, self.before.get(&hash)) {
-                (false, Some(last)) => Some(stream.version.saturating_sub(last + 1)),
-                (false, None) if self.from_start => Some(stream.version),
+                (false, _) if self.gap_behind => None,
+                (false, Some((at, last))) if self.gap_before.is_none_or(|end| end <= *at) => {
+                    Some(stream.version.saturating_sub(last + 1))
+                }
+                (false, None) if self.from_start && self.gap_before.is_none() => Some(stream.version),
                 _ => None,
             };
             let entry = self.named.entry(String::from_utf8_lossy(name).into_owned()).or_default();
@@ -100,7 +121,10 @@ impl Looking {
         }
         if is_before {
             for event in batch.events() {
-                self.before.insert(NameHash::of(log, event.stream().as_bytes()), event.version().raw());
+                self.before.insert(
+                    NameHash::of(log, event.stream().as_bytes()),
+                    (event.offset().raw(), event.version().raw()),
+                );
             }
         }
     }

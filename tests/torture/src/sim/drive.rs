@@ -756,7 +756,8 @@ impl Run {
                 "the cursor of {name} is at {next}, the log ends at {}",
                 self.model.next()
             );
-            cursor.is_there = true;
+            // Made by a call that failed, it may be seen, and gone after the next power cut: nobody was told of it.
+            cursor.is_there |= power;
             cursor.seen = vec![next];
             if power {
                 cursor.kept = vec![next];

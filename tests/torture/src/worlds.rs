@@ -510,6 +510,9 @@ pub fn run(args: &Args) -> Summary {
     let all = workloads();
     let chosen: Vec<(u64, Workload)> =
         (0..).zip(all).skip(args.seed as usize).take(args.runs.map_or(usize::MAX, |runs| runs as usize)).collect();
+    if chosen.is_empty() {
+        summary.violation(format!("there is no workload {}", args.seed));
+    }
     let (next, found) = (AtomicU64::new(0), Mutex::new((Counts::default(), Vec::new())));
     std::thread::scope(|scope| {
         for _ in 0..args.threads.max(1) {

@@ -36,7 +36,6 @@ bugs! {
     HeadNotSynced, "head-not-synced", "a segment gets its name before its head is durable";
     RenameNotSynced, "rename-not-synced", "the directory is not synced when a segment got its name";
     CreationNotSynced, "creation-not-synced", "the directory is not synced when the log was made";
-    SealedTooShort, "sealed-too-short", "a sealed file gets its length before its footer and trailer are durable";
     // A log that is opened again.
     AppendBehindTorn, "append-behind-torn", "a torn tail stays, and new batches are put behind it";
     TornNotCleared, "torn-not-cleared", "the rest of a torn tail stays behind the mark in its place";

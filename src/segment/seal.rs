@@ -7,7 +7,6 @@ use bytes::Bytes;
 use super::{Bytesource, Carry, Footer, FooterBuilder, PAGE_BYTES, Scan, ScanError, SegmentHeader, Trailer};
 use crate::batch::{BATCH_ALIGN, BatchError, HEADER_BYTES, Kind, Previous, checked_body, control_batch};
 use crate::disk::DiskFile;
-use crate::planted::{Bug, planted};
 
 /// What a segment holds, gathered batch by batch: all that its end will say of it.
 #[derive(Debug)]
@@ -164,9 +163,7 @@ pub(crate) fn write_end(file: &Arc<dyn DiskFile>, contents: Contents) -> Result<
         file.sync()?;
     }
     file.write_all_at(&bytes, end_at)?;
-    if !planted(Bug::SealedTooShort) {
-        file.sync()?;
-    }
+    file.sync()?;
     file.set_len(exact)?;
     file.sync()?;
     Ok(trailer)

@@ -69,7 +69,7 @@ mod hunts {
         (Layer::Sweep, &["write-error-ignored", "short-write-taken", "sync-retried", "durable-end-before-sync"]),
         (Layer::Processes, &["reader-list-stale"]),
         (Layer::Races, &["lock-not-taken"]),
-        (Layer::Worlds, &["sealed-too-short", "recovery-not-synced"]),
+        (Layer::Worlds, &["recovery-not-synced"]),
     ];
 
     /// How a hunt ended.

@@ -64,6 +64,8 @@ pub struct Run {
     injected: u64,
     /// .. and when the power was cut last.
     injected_by_power: u64,
+    /// Torn tails in `torn` when the log was opened last.
+    kept: usize,
     /// Bits that were turned over.
     rotten: bool,
     faults_on: bool,
@@ -123,6 +125,7 @@ impl Run {
             cursors: Default::default(),
             injected: 0,
             injected_by_power: 0,
+            kept: 0,
             rotten: false,
             faults_on: false,
             full: false,
@@ -1000,7 +1003,11 @@ impl Run {
         ensure!(end == tail, "an opened log is durable up to {end} and ends at {tail}");
         ensure!(end <= self.model.next(), "{end} events are left of {}", self.model.next());
         ensure!(self.model.is_end(end), "the log ends at {end}, within an append");
-        let told = self.machine.disk.silent() > 0 || (self.is_rotten() && report.torn.is_some());
+        // An open that cuts and then fails tells by what it leaves in `torn`.
+        let kept = self.kept();
+        let is_cut = report.torn.is_some() || kept > self.kept;
+        self.kept = kept;
+        let told = self.machine.disk.silent() > 0 || (self.is_rotten() && is_cut);
         ensure!(end >= floor || told, "{end} events are left of {floor} that have to be there");
         self.model.cut(end);
         let checked = self.model.check_all(&log.reader());
@@ -1030,6 +1037,12 @@ impl Run {
             self.machine.check_cut(&report, &path, &bytes)?;
         }
         Ok(())
+    }
+
+    /// How many torn tails were kept aside.
+    fn kept(&self) -> usize {
+        let files = self.machine.memory.files().into_iter();
+        files.filter(|(path, _)| path.extension().is_some_and(|ending| ending == "torn")).count()
     }
 
     /// The faults are gone: the log has to go on, and to be whole.

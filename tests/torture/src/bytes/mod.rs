@@ -86,7 +86,10 @@ pub fn run(args: &Args) -> Summary {
     if let Some(name) = &args.store {
         stores.retain(|store| store.name == name);
         match stores.first() {
-            None => summary.violation(format!("there is no store {name:?}")),
+            None => {
+                summary.violation(format!("there is no store {name:?}"));
+                return summary;
+            }
             Some(store) => summary.count("bits there", store.bits()),
         }
     } else {

@@ -345,7 +345,7 @@ impl Arranging<'_> {
             let anomaly = Anomaly::of(AnomalyKind::Index, &source.path, what).bytes(at, source.len);
             self.say(anomaly.doing("the indexes are made again from the batches"));
         }
-        let pieces = pieces(&source, header.base.raw(), end);
+        let pieces = with_gaps(&source, header.base.raw(), end);
         self.place(Place { header, source: Some(source), pieces, sealed: true, end, recorded_us, changed });
         Ok(())
     }
@@ -563,42 +563,29 @@ fn lost_to(bad: &Bad, behind: Option<&Run>, end: u64, told: &[u64]) -> u64 {
 
 /// The offsets between and behind good batches.
 fn gaps(runs: &[Run], base: u64, end: u64) -> Vec<(u64, u64)> {
-    let mut next = base;
-    let mut gaps = Vec::new();
-    for run in runs {
-        if run.first > next {
-            gaps.push((next, run.first));
-        }
-        next = run.end;
-    }
-    if end > next {
-        gaps.push((next, end));
-    }
-    gaps
-}
-
-fn pieces(source: &Salvaged, base: u64, end: u64) -> Vec<Piece> {
-    with_gaps(source, base, end)
+    let gap = |piece| match piece {
+        Piece::Gap(first, end) => Some((first, end)),
+        _ => None,
+    };
+    stretches(runs, base, end).filter_map(gap).collect()
 }
 
 /// The good batches of a segment, and gaps for what is lost of it.
 fn with_gaps(source: &Salvaged, base: u64, end: u64) -> Vec<Piece> {
-    let mut pieces = Vec::new();
-    if source.carry.is_none() {
-        pieces.push(Piece::Carry);
-    }
+    let carry = source.carry.is_none().then_some(Piece::Carry);
+    carry.into_iter().chain(stretches(&source.runs, base, end)).collect()
+}
+
+/// The runs in order, each behind the gap that it leaves to the one before it, and what is missing at the end.
+fn stretches(runs: &[Run], base: u64, end: u64) -> impl Iterator<Item = Piece> {
     let mut next = base;
-    for run in &source.runs {
-        if run.first > next {
-            pieces.push(Piece::Gap(next, run.first));
-        }
-        pieces.push(Piece::Run(*run));
-        next = run.end;
-    }
-    if end > next {
-        pieces.push(Piece::Gap(next, end));
-    }
-    pieces
+    let behind = runs.last().map_or(base, |run| run.end);
+    let gap = |first, end| (end > first).then_some(Piece::Gap(first, end));
+    let pieces = runs.iter().flat_map(move |run| {
+        let before = std::mem::replace(&mut next, run.end);
+        gap(before, run.first).into_iter().chain([Piece::Run(*run)])
+    });
+    pieces.chain(gap(behind, end))
 }
 
 impl Arranging<'_> {

@@ -1,8 +1,8 @@
-//! A worker's process, and the lines it writes.
+//! Programs in processes of their own: a worker and the lines it writes, and the command `annals`.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -45,6 +45,22 @@ pub fn annals() -> Result<PathBuf, String> {
         true => Ok(path),
         false => Err(format!("{} is not there: build it with `cargo build --release`", path.display())),
     }
+}
+
+/// The lines that a reader sees: what `annals cat` shows; none where there is no log yet.
+pub fn cat(annals: &Path, log: &Path) -> Result<Vec<String>, String> {
+    let output = Command::new(annals).arg("cat").arg(log).args(["-o", "raw"]).output();
+    let output = output.map_err(|error| error.to_string())?;
+    match output.status.code() {
+        Some(0) => Ok(text(&output.stdout).lines().map(str::to_owned).collect()),
+        Some(3) => Ok(Vec::new()),
+        _ => Err(format!("annals cat: {}, {}", output.status, text(&output.stderr).trim())),
+    }
+}
+
+/// What a program said.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 impl Process {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use annals::testkit::Env;
 
 use crate::check::{After, Facts, check};
-use crate::child::{self, Next, Process, worker};
+use crate::child::{self, Next, Process, cat, worker};
 use crate::dice::Dice;
 use crate::mount::{Fs, Image, Workshop};
 use crate::summary::Summary;
@@ -330,19 +330,6 @@ fn append(
         })?;
     }
     Ok(())
-}
-
-/// The lines that a reader sees.
-fn cat(annals: &Path, dir: &Path) -> Result<Vec<String>, String> {
-    let output = Command::new(annals).arg("cat").arg(dir).args(["-o", "raw"]).output();
-    let output = output.map_err(|error| error.to_string())?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    match output.status.code() {
-        Some(0) => Ok(text.lines().map(str::to_owned).collect()),
-        // No log: the power went before it was made.
-        Some(3) => Ok(Vec::new()),
-        _ => Err(format!("annals cat: {}, {}", output.status, String::from_utf8_lossy(&output.stderr).trim())),
-    }
 }
 
 fn is_prefix(there: &[String], lines: &[String]) -> Result<(), String> {

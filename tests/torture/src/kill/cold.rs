@@ -10,8 +10,7 @@ use std::process::{Command, Output, Stdio};
 use annals::testkit::{BootId, Env};
 use annals::{Append, Durability, Event, Log, OpenError, Receipt};
 
-use super::command::text;
-use crate::child::{Process, worker};
+use crate::child::{Process, text, worker};
 
 const FIRST: &[u8] = b"the first line, whose batch is hurt";
 const SECOND: &[u8] = b"the second line, whole behind it";

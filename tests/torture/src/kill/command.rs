@@ -8,7 +8,7 @@ use std::time::Duration;
 use annals::testkit::{Random, SeededRandom};
 
 use super::Counts;
-use crate::child::Process;
+use crate::child::{Process, cat, text};
 use crate::workload::{pick, random};
 
 /// Lines of an import.
@@ -155,20 +155,6 @@ fn mend(bin: &Path, log: &Path) -> Result<(), String> {
         true => Ok(()),
         false => Err(format!("annals append after a kill: {}", text(&output.stderr))),
     }
-}
-
-fn cat(bin: &Path, log: &Path) -> Result<Vec<String>, String> {
-    let output =
-        Command::new(bin).arg("cat").arg(log).args(["-o", "raw"]).output().map_err(|error| error.to_string())?;
-    match output.status.code() {
-        Some(0) => Ok(text(&output.stdout).lines().map(str::to_owned).collect()),
-        Some(3) => Ok(Vec::new()),
-        _ => Err(format!("annals cat: {}", text(&output.stderr))),
-    }
-}
-
-pub fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn number_in(line: &str, key: &str) -> Option<u64> {

@@ -27,29 +27,17 @@ pub fn run(args: &ReaderArgs) -> ExitCode {
     loop {
         let Some(first) = follow.next() else { return ExitCode::SUCCESS };
         let mut lines = String::new();
-        let mut next = Some(first);
-        for _ in 0..AT_ONCE {
-            match next {
-                Some(Ok(event)) => {
-                    let _ = writeln!(lines, "saw {} {}", event.offset(), crc(&event.borrow()));
-                }
-                Some(Err(error)) => {
+        let (mut next, mut more) = (Some(first), AT_ONCE);
+        while let Some(event) = next {
+            match event {
+                Ok(event) => drop(writeln!(lines, "saw {} {}", event.offset(), crc(&event.borrow()))),
+                Err(error) => {
                     line(format_args!("{lines}failed {error}"));
                     return ExitCode::FAILURE;
                 }
-                None => break,
             }
-            next = follow.next_within(Duration::ZERO);
-        }
-        match next {
-            Some(Ok(event)) => {
-                let _ = writeln!(lines, "saw {} {}", event.offset(), crc(&event.borrow()));
-            }
-            Some(Err(error)) => {
-                line(format_args!("{lines}failed {error}"));
-                return ExitCode::FAILURE;
-            }
-            None => {}
+            next = if more > 0 { follow.next_within(Duration::ZERO) } else { None };
+            more = more.saturating_sub(1);
         }
         line(lines.trim_end());
     }

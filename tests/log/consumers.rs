@@ -186,6 +186,18 @@ fn a_cursor_ahead_of_the_log_shows_that_acknowledged_events_are_missing() {
 }
 
 #[test]
+fn a_removed_consumer_stays_removed_after_a_power_cut() {
+    let mut world = World::new(1);
+    let log = world.open();
+    drop(log.consumer("by name").unwrap());
+    let open = log.consumer("open").unwrap();
+    assert!(log.reader().remove_consumer("by name").unwrap());
+    open.remove().unwrap();
+    world.power_cut(Some(log), Crash::LoseUnsynced);
+    assert!(world.reader().consumers().unwrap().is_empty());
+}
+
+#[test]
 fn consumers_are_listed_with_how_far_they_are_behind() {
     let world = World::new(1);
     let log = world.open();

@@ -26,6 +26,9 @@ mod segment;
 mod index;
 mod cursor;
 mod log;
+mod journal;
+mod view;
+mod handler;
 #[doc(hidden)]
 pub mod hostile;
 
@@ -38,7 +41,9 @@ pub use log::{
     RepairPlan, Repaired, SegmentStat, SourceRecord, Stat, Stop, StreamInfo, StreamList, StreamRead, TornTail,
     TouchedStream, VerifyReport, Writer, repair, verify,
 };
+pub use journal::{Caps, Found, Journal, JournalRead, MemoryLog, OwnRecord, Pending};
 pub use segment::ReadMode;
+pub use view::{Bookmark, Change, Digest, MemoryView, Rows, Space, Trust, View, ViewError};
 
 /// The seams between a log and the world, for tests of programs that use a log.
 pub mod testkit {

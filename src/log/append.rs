@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::error::AppendError;
+use super::own::{self, SOURCE_STREAMS, source_stream};
 use super::producer::{EVICTIONS_BYTES_MAX, Producer};
 use crate::batch::OpenBatch;
 use crate::event::{NewEvent, check_name, check_user_stream};
@@ -68,9 +69,9 @@ pub struct Append<'a> {
     pub(super) events: Vec<NewEvent<'a>>,
     pub(super) expectations: Vec<(Cow<'a, str>, Expect)>,
     pub(super) durability: Durability,
-    /// The event of the log's own stream that closes the append.
-    pub(super) source: Option<NewEvent<'a>>,
-    several_sources: bool,
+    /// The event of one of the log's own streams that closes the append.
+    pub(super) own: Option<NewEvent<'a>>,
+    several_owns: bool,
     pub(super) producer: Option<Producer<'a>>,
 }
 
@@ -113,11 +114,16 @@ impl<'a> Append<'a> {
     /// `$source/NAME`. `expect` is about that stream: [`Expect::None`] the first time, then
     /// [`Expect::Last`] of what [`Log::source`](crate::Log::source) gave. So nothing is taken twice.
     #[must_use]
-    pub fn source(mut self, name: &str, position: impl Into<Cow<'a, [u8]>>, expect: Expect) -> Self {
-        let stream = source_stream(name);
-        self.expectations.push((Cow::Owned(stream.clone()), expect));
-        self.several_sources = self.source.is_some();
-        self.source = Some(NewEvent::new(stream, "Position").data(position));
+    pub fn source(self, name: &str, position: impl Into<Cow<'a, [u8]>>, expect: Expect) -> Self {
+        self.own(NewEvent::new(source_stream(name), "Position").data(position), expect)
+    }
+
+    /// Closes the append by an event of one of the log's own streams, which has to be as expected.
+    #[must_use]
+    pub(crate) fn own(mut self, event: NewEvent<'a>, expect: Expect) -> Self {
+        self.expectations.push((event.stream.clone(), expect));
+        self.several_owns = self.own.is_some();
+        self.own = Some(event);
         self
     }
 
@@ -141,12 +147,12 @@ impl<'a> Append<'a> {
 
     /// Whether it has no event and no position.
     pub fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.source.is_none()
+        self.events.is_empty() && self.own.is_none()
     }
 
     /// All events in the order in which they take their offsets.
     pub(super) fn all(&self) -> impl Iterator<Item = &NewEvent<'a>> {
-        self.events.iter().chain(&self.source)
+        self.events.iter().chain(&self.own)
     }
 
     /// Checks all that can be said without the log; returns the bytes it takes at most.
@@ -161,15 +167,12 @@ impl<'a> Append<'a> {
             event.check()?;
             bytes += OpenBatch::event_len(event);
         }
-        if self.several_sources {
+        if self.several_owns {
             return Err(InvalidEvent::SeveralSources.into());
         }
-        if let Some(source) = &self.source {
-            check_source(&source.stream)?;
-            if source.data.len() > SOURCE_POSITION_BYTES_MAX {
-                return Err(AppendError::PositionTooLong { bytes: source.data.len() });
-            }
-            bytes += OpenBatch::event_len(source);
+        if let Some(own) = &self.own {
+            check_own(own)?;
+            bytes += OpenBatch::event_len(own);
         }
         for (stream, _) in &self.expectations {
             check_name("stream", stream)?;
@@ -207,18 +210,17 @@ impl<'a> Append<'a> {
     }
 }
 
-const SOURCE_STREAMS: &str = "$source/";
-
-/// The stream in which a source's position is kept.
-pub(super) fn source_stream(name: &str) -> String {
-    format!("{SOURCE_STREAMS}{name}")
-}
-
-/// Checks a source by its stream, whose name has the limit of all names.
-fn check_source(stream: &str) -> Result<(), InvalidEvent> {
-    match stream.strip_prefix(SOURCE_STREAMS) {
-        Some("") => check_name("source", ""),
-        _ => check_name("source", stream),
+/// Checks an event of the log's own by its stream, whose name has the limit of all names.
+fn check_own(event: &NewEvent<'_>) -> Result<(), AppendError> {
+    match event.stream.strip_prefix(SOURCE_STREAMS) {
+        Some("") => check_name("source", "")?,
+        Some(_) => check_name("source", &event.stream)?,
+        None => check_name("handler", &event.stream)?,
+    }
+    event.check()?;
+    match own::carried(&event.stream, &event.data).len() {
+        bytes if bytes > SOURCE_POSITION_BYTES_MAX => Err(AppendError::PositionTooLong { bytes }),
+        _ => Ok(()),
     }
 }
 

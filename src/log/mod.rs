@@ -7,6 +7,7 @@ mod layout;
 mod options;
 
 // An append: what is asked for, its place, its way to the disk.
+mod own;
 mod append;
 mod producer;
 mod streams;
@@ -63,6 +64,7 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 
 use crate::disk::Jobs;
+use crate::journal::OwnRecord;
 use crate::{Event, LogId, Offset, TailEpoch, Timestamp, Version};
 use shared::{Shared, lock};
 
@@ -263,11 +265,23 @@ impl Log {
     /// How far the source of a name has been read, by the last append that said so, durable or not yet.
     pub fn source(&self, name: &str) -> Option<SourceRecord> {
         let plan = self.shared().plan();
-        let record = plan.carry.streams.get(append::source_stream(name).as_str())?;
+        let record = plan.carry.streams.get(own::source_stream(name).as_str())?;
         Some(SourceRecord {
             position: record.content.clone(),
             offset: Offset::from_raw(record.offset),
             version: Version::from_raw(record.version),
+        })
+    }
+
+    /// The last record of one of the log's own streams, durable or not yet.
+    pub(crate) fn own_record(&self, stream: &str) -> Option<OwnRecord> {
+        let plan = self.shared().plan();
+        let record = plan.carry.streams.get(stream)?;
+        Some(OwnRecord {
+            offset: Offset::from_raw(record.offset),
+            version: Version::from_raw(record.version),
+            event_type: record.event_type.clone(),
+            content: record.content.clone(),
         })
     }
 

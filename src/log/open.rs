@@ -15,6 +15,7 @@ use super::files::{
 };
 use super::fill::Fill;
 use super::gaps::Gaps;
+use super::own;
 use super::layout::{self, segment_path, unborn_path};
 use super::lock::{self, LockRecord};
 use super::options::Options;
@@ -224,7 +225,7 @@ pub(super) fn carry_on(carry: &mut Carry, batch: &Batch) {
             offset: event.offset().raw(),
             version: event.version().raw(),
             event_type: event.event_type().into(),
-            content: Bytes::copy_from_slice(event.data()),
+            content: Bytes::copy_from_slice(own::carried(event.stream(), event.data())),
         };
         carry.streams.insert(event.stream().into(), record);
     }

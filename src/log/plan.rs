@@ -11,6 +11,7 @@ use super::append::Append;
 use super::error::{AppendError, IoFailure};
 use super::gaps::Gaps;
 use super::layout::{room_path, unborn_path};
+use super::own;
 use super::producer::{self, EVICTED_STREAM, Judged};
 use super::receipt::{Appended, Receipt, Versions};
 use super::shared::Shared;
@@ -249,8 +250,8 @@ impl Plan {
                 });
             }
         }
-        if let Some(source) = &append.source
-            && !self.carry.streams.contains_key(&*source.stream)
+        if let Some(own) = &append.own
+            && !self.carry.streams.contains_key(&*own.stream)
             && self.sources() >= CARRIED_STREAMS_MAX
         {
             return Err(AppendError::TooManySources { sources: self.sources() });
@@ -380,7 +381,7 @@ impl Plan {
         }
         let first = self.next;
         batch.begin_append(self.recorded_us);
-        let mut versions = match append.events.len() + usize::from(append.source.is_some()) {
+        let mut versions = match append.events.len() + usize::from(append.own.is_some()) {
             1 => Versions::One(0),
             many => Versions::Many(Vec::with_capacity(many)),
         };
@@ -399,8 +400,8 @@ impl Plan {
                 Versions::Trimmed(_) => {}
             }
         }
-        if let Some(source) = &append.source {
-            self.carry_source(source, &versions);
+        if let Some(own) = &append.own {
+            self.carry_own(own, &versions);
         }
         if let Some(producer) = &append.producer {
             batch.producer(&producer.id, producer.epoch, producer.sequence, names.digest);
@@ -465,24 +466,24 @@ impl Plan {
         producer::take_note_of_eviction(&mut self.carry, &event.data);
     }
 
-    fn carry_source(&mut self, source: &NewEvent<'_>, versions: &Versions) {
+    fn carry_own(&mut self, own: &NewEvent<'_>, versions: &Versions) {
         let version = match versions {
             Versions::One(version) => *version,
             Versions::Many(versions) => versions.last().copied().unwrap_or_default(),
             Versions::Trimmed(_) => return,
         };
-        self.carry_record(source, version);
+        self.carry_record(own, version);
     }
 
     /// Carries on an event of the log's own that was just encoded.
-    fn carry_record(&mut self, source: &NewEvent<'_>, version: u64) {
+    fn carry_record(&mut self, own: &NewEvent<'_>, version: u64) {
         let record = CarriedRecord {
             offset: self.next - 1,
             version,
-            event_type: (*source.event_type).into(),
-            content: Bytes::copy_from_slice(&source.data),
+            event_type: (*own.event_type).into(),
+            content: Bytes::copy_from_slice(own::carried(&own.stream, &own.data)),
         };
-        self.carry.streams.insert((*source.stream).into(), record);
+        self.carry.streams.insert((*own.stream).into(), record);
     }
 
     /// Closes the open batch and puts it into the queue.

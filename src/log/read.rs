@@ -176,6 +176,16 @@ impl Batches {
     pub fn end(&self) -> Offset {
         Offset::from_raw(self.wanted.end())
     }
+
+    /// Looks at one stored batch alone: within it there is nothing when it holds no wanted event.
+    pub(crate) fn look_at_next(&mut self) -> Option<Result<Option<Batch>, ReadError>> {
+        self.wanted.look()
+    }
+
+    /// All before it was given or left out.
+    pub(crate) fn looked_to(&self) -> Offset {
+        Offset::from_raw(self.wanted.position())
+    }
 }
 
 impl Iterator for Batches {

@@ -1,0 +1,3 @@
+//! Handlers: user logic with state, whose state, position and output events move in one append.
+
+pub(crate) mod commit;

@@ -1,0 +1,5 @@
+//! State in redb.
+
+/// State in redb.
+#[derive(Debug)]
+pub struct RedbView;

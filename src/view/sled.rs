@@ -1,0 +1,5 @@
+//! State in sled.
+
+/// State in sled.
+#[derive(Debug)]
+pub struct SledView;

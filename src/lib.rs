@@ -33,6 +33,8 @@ mod handler;
 pub mod hostile;
 
 pub use batch::{Batch, Codec, Events, EventsBackward};
+pub use handler::{Context, Failure, Handler, HandlerError, HandlerSpec, Retry, Runner, Start, Step};
+pub use journal::{Caps, Found, Journal, JournalRead, MemoryLog, OwnRecord, Pending};
 #[cfg(feature = "tokio")]
 pub use log::EventStream;
 pub use log::{
@@ -41,7 +43,6 @@ pub use log::{
     RepairPlan, Repaired, SegmentStat, SourceRecord, Stat, Stop, StreamInfo, StreamList, StreamRead, TornTail,
     TouchedStream, VerifyReport, Writer, repair, verify,
 };
-pub use journal::{Caps, Found, Journal, JournalRead, MemoryLog, OwnRecord, Pending};
 pub use segment::ReadMode;
 pub use view::{Bookmark, Change, Digest, MemoryView, Rows, Space, Trust, View, ViewError};
 

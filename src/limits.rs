@@ -66,3 +66,6 @@ pub const OS_SYNC_MS: u64 = 200;
 
 /// After this many idle milliseconds a durable mark is written behind the last batch.
 pub const IDLE_MARK_MS: u64 = 100;
+
+/// Longest name of a handler, in bytes of UTF-8.
+pub const HANDLER_NAME_BYTES_MAX: usize = 200;

@@ -1,3 +1,60 @@
 //! Handlers: user logic with state, whose state, position and output events move in one append.
+//!
+//! The files in the order of a step's journey.
 
 pub(crate) mod commit;
+mod error;
+mod failure;
+mod spec;
+
+// State while a step runs: what the view has, what is written behind, what the window changed.
+mod cache;
+mod overlay;
+mod own;
+
+// A step.
+mod context;
+mod logic;
+mod window;
+mod queues;
+mod control;
+mod prove;
+mod runner;
+
+use crate::Event;
+
+pub use context::Context;
+pub use error::HandlerError;
+pub use failure::Failure;
+pub use runner::{Runner, Step};
+pub use spec::{HandlerSpec, Retry, Start};
+
+/// Business logic with state.
+///
+/// `handle` may run any number of times for one event; what exactly one of the runs changed through the context is
+/// committed, in one append with the handler's position. So all effects have to go through `cx`, and fields of
+/// `self` are settings, never state.
+pub trait Handler: Send + Sync + 'static {
+    /// Handles one event.
+    ///
+    /// # Errors
+    /// A [`Failure`] says what becomes of the event; nothing that this run changed is kept. `?` on any error is
+    /// [`Failure::Retry`], on one of decoding [`Failure::Park`].
+    fn handle(&self, event: &Event, cx: &mut Context<'_>) -> Result<(), Failure>;
+
+    /// What makes the event the same business fact as another one: a second one within
+    /// [`horizon`](HandlerSpec::horizon) is passed over and counted.
+    fn idempotency_key(&self, event: &Event) -> Option<Vec<u8>> {
+        let _ = event;
+        None
+    }
+}
+
+impl<F> Handler for F
+where
+    F: Fn(&Event, &mut Context<'_>) -> Result<(), Failure> + Send + Sync + 'static,
+{
+    fn handle(&self, event: &Event, cx: &mut Context<'_>) -> Result<(), Failure> {
+        self(event, cx)
+    }
+}

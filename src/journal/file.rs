@@ -57,4 +57,8 @@ impl JournalRead for Batches {
     fn position(&self) -> Offset {
         self.looked_to()
     }
+
+    fn passed_events(&self) -> bool {
+        self.has_passed_events()
+    }
 }

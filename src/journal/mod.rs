@@ -106,6 +106,9 @@ pub trait JournalRead: fmt::Debug + Send {
 
     /// All before it was given or left out.
     fn position(&self) -> Offset;
+
+    /// Whether users' events were left out so far, because the filter does not want them.
+    fn passed_events(&self) -> bool;
 }
 
 /// An append that has its places, and is kept once it was waited for.

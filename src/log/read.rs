@@ -31,12 +31,14 @@ pub(super) struct Wanted {
     way: Way,
     from: u64,
     filter: Filter,
+    /// A batch of users' events held nothing that is wanted.
+    passed_events: bool,
 }
 
 impl Wanted {
     pub fn new(view: View, range: &impl RangeBounds<Offset>, mode: ReadMode, filter: Filter) -> Self {
         let bounds = view.bounds(range);
-        Wanted { way: Way::Forward(Cursor::new(view, bounds, mode)), from: bounds.0, filter }
+        Wanted { way: Way::Forward(Cursor::new(view, bounds, mode)), from: bounds.0, filter, passed_events: false }
     }
 
     fn failing(mut self, error: Option<ReadError>) -> Self {
@@ -121,7 +123,12 @@ impl Wanted {
             return Some(Ok(None));
         }
         match decode(&segment, batch, self.from, self.end()) {
-            Ok(batch) => Some(Ok(batch.within(window).matching(&self.filter))),
+            Ok(batch) => {
+                let is_events = batch.header().kind == Kind::Events;
+                let batch = batch.within(window).matching(&self.filter);
+                self.passed_events |= is_events && batch.is_none();
+                Some(Ok(batch))
+            }
             Err(error) => {
                 match &mut self.way {
                     Way::Forward(cursor) => cursor.fail(),
@@ -180,6 +187,11 @@ impl Batches {
     /// Looks at one stored batch alone: within it there is nothing when it holds no wanted event.
     pub(crate) fn look_at_next(&mut self) -> Option<Result<Option<Batch>, ReadError>> {
         self.wanted.look()
+    }
+
+    /// Whether whole batches of users' events were left out.
+    pub(crate) fn has_passed_events(&self) -> bool {
+        self.wanted.passed_events
     }
 
     /// All before it was given or left out.

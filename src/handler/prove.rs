@@ -1,0 +1,123 @@
+//! Whether a view may be believed, and making it again where it may not.
+
+use super::commit::Record;
+use super::error::HandlerError;
+use super::overlay::Sums;
+use super::spec::HandlerSpec;
+use crate::journal::{Found, Journal};
+use crate::view::{Bookmark, Change, Digest, Space, Trust, View, ViewError};
+use crate::{Filter, Offset};
+
+/// What a record's rows add up to.
+pub(crate) fn sums_of(record: &super::commit::Head) -> Sums {
+    Sums { digest: record.digest, own_digest: record.own_digest, rows: record.rows, own_rows: record.own_rows }
+}
+
+/// The bookmark of a record.
+pub(crate) fn bookmark_of(journal: &dyn Journal, commit: Offset, sums: &Sums) -> Bookmark {
+    let (digest, rows) = sums.all();
+    Bookmark { log: journal.id(), commit, digest, rows }
+}
+
+/// The last record of a generation, which its state has to reflect.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Goal {
+    pub at: Offset,
+    pub sums: Sums,
+}
+
+/// Brings the view of a handler to its last record: believed as far as it proves itself, else made again.
+pub(crate) fn bring_up(
+    journal: &dyn Journal,
+    view: &dyn View,
+    spec: &HandlerSpec,
+    goal: Option<Goal>,
+) -> Result<(), HandlerError> {
+    let space = spec.space();
+    let name = || spec.name.as_ref().to_owned();
+    let from = match view.bookmark(&space) {
+        Err(ViewError::Damaged { .. }) => None,
+        Err(error) => return Err(error.into()),
+        Ok(Some(bookmark)) if bookmark.log != journal.id() => {
+            return Err(HandlerError::WrongLog { name: name(), found: bookmark.log, log: journal.id() });
+        }
+        Ok(Some(bookmark)) if goal.is_none_or(|goal| bookmark.commit > goal.at) => {
+            let last = goal.map(|goal| goal.at);
+            return Err(HandlerError::ViewAhead { name: name(), bookmark: bookmark.commit, last });
+        }
+        Ok(Some(bookmark)) if is_proven(journal, view, &space, &bookmark)? => Some(bookmark.commit.plus(1)),
+        Ok(_) => None,
+    };
+    let Some(goal) = goal else {
+        return Ok(view.clear(&space)?);
+    };
+    if from.is_none() {
+        tracing::info!(handler = %space, "the view is made again from the log");
+        view.clear(&space)?;
+    }
+    apply_records(journal, view, spec, from.unwrap_or(journal.head()), goal)
+}
+
+/// Whether what a view says of itself agrees with the log, and its rows with that.
+fn is_proven(journal: &dyn Journal, view: &dyn View, space: &Space, bookmark: &Bookmark) -> Result<bool, HandlerError> {
+    let record = journal.get(bookmark.commit)?.and_then(|event| Record::decode(&event.data_bytes()));
+    let agrees = record.is_some_and(|record| {
+        record.head.generation == space.generation() && sums_of(&record.head).all() == (bookmark.digest, bookmark.rows)
+    });
+    Ok(agrees
+        && match view.trust() {
+            Trust::Closed => true,
+            Trust::Lost => false,
+            Trust::SameBoot => adds_up(journal, view, space, bookmark)?,
+        })
+}
+
+/// Whether the rows of a space are those that its bookmark says.
+fn adds_up(journal: &dyn Journal, view: &dyn View, space: &Space, bookmark: &Bookmark) -> Result<bool, HandlerError> {
+    let (mut digest, mut rows) = (Digest::EMPTY, 0);
+    for row in view.scan(space, &[], &[]) {
+        match row {
+            Ok((key, value)) => {
+                digest = digest.with(Digest::of(journal.id(), &key, &value));
+                rows += 1;
+            }
+            Err(ViewError::Damaged { .. }) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok((digest, rows) == (bookmark.digest, bookmark.rows))
+}
+
+/// Applies the records of a generation from an offset on.
+fn apply_records(
+    journal: &dyn Journal,
+    view: &dyn View,
+    spec: &HandlerSpec,
+    from: Offset,
+    goal: Goal,
+) -> Result<(), HandlerError> {
+    let space = spec.space();
+    let filter =
+        Filter::new().stream_named(&spec.stream()).stream_named(&format!("{}@{}", spec.stream(), spec.generation));
+    let mut read = journal.read(from, goal.at.plus(1), &filter);
+    loop {
+        let batch = match read.look()? {
+            Found::End => return Ok(()),
+            Found::Nothing => continue,
+            Found::Batch(batch) => batch,
+        };
+        for event in batch.events() {
+            let bad = || HandlerError::Record { name: spec.name.as_ref().to_owned(), at: event.offset() };
+            let record = Record::decode(&bytes::Bytes::copy_from_slice(event.data())).ok_or_else(bad)?;
+            if record.head.generation != spec.generation {
+                continue;
+            }
+            let changes: Vec<Change> = record
+                .writes
+                .iter()
+                .map(|write| Change { key: write.key.clone(), value: write.value.clone() })
+                .collect();
+            view.apply(&space, &changes, &bookmark_of(journal, event.offset(), &sums_of(&record.head)))?;
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Handlers: what they promise, by behaviour.
+
+mod steps;

@@ -29,6 +29,7 @@ mod log;
 mod journal;
 mod view;
 mod handler;
+mod sink;
 #[doc(hidden)]
 pub mod hostile;
 
@@ -44,6 +45,7 @@ pub use log::{
     TouchedStream, VerifyReport, Writer, repair, verify,
 };
 pub use segment::ReadMode;
+pub use sink::{NotACursor, Sink, SinkCursor, SinkError};
 pub use view::{Bookmark, Change, Digest, MemoryView, Rows, Space, Trust, View, ViewError};
 
 /// The seams between a log and the world, for tests of programs that use a log.

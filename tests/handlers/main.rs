@@ -1,3 +1,4 @@
 //! Handlers: what they promise, by behaviour.
 
+mod sink;
 mod steps;

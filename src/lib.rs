@@ -33,6 +33,7 @@ mod handler;
 pub mod hostile;
 
 pub use batch::{Batch, Codec, Events, EventsBackward};
+pub use journal::{Caps, Found, Journal, JournalRead, MemoryLog, OwnRecord, Pending};
 #[cfg(feature = "tokio")]
 pub use log::EventStream;
 pub use log::{
@@ -41,7 +42,6 @@ pub use log::{
     RepairPlan, Repaired, SegmentStat, SourceRecord, Stat, Stop, StreamInfo, StreamList, StreamRead, TornTail,
     TouchedStream, VerifyReport, Writer, repair, verify,
 };
-pub use journal::{Caps, Found, Journal, JournalRead, MemoryLog, OwnRecord, Pending};
 pub use segment::ReadMode;
 pub use view::{Bookmark, Change, Digest, MemoryView, Rows, Space, Trust, View, ViewError};
 
@@ -49,6 +49,7 @@ pub use view::{Bookmark, Change, Digest, MemoryView, Rows, Space, Trust, View, V
 pub mod testkit {
     pub use crate::disk::*;
     pub use crate::hostile;
+    pub use crate::journal::{journal_conformance, journal_reopen_conformance, own_append};
     pub use crate::log::{repair_with, verify_with};
     #[cfg(feature = "planted-bugs")]
     pub use crate::planted::{plant, planted_bugs};

@@ -1,0 +1,5 @@
+//! Handlers and what they stand on: one file per behaviour.
+
+#![allow(clippy::unwrap_used)] // what helps a test is a test too
+
+mod journal;

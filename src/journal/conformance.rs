@@ -334,8 +334,10 @@ fn fill(journal: &dyn Journal, rounds: u64) {
 }
 
 fn filtered(journal: &dyn Journal) {
+    /// Of a round and a place within it.
+    type Wants = fn(u64, u64) -> bool;
     fill(journal, 20);
-    let cases: [(Filter, fn(u64, u64) -> bool); 6] = [
+    let cases: [(Filter, Wants); 6] = [
         (Filter::new(), |_, place| place < 2),
         (everything(), |_, _| true),
         (Filter::new().stream("a"), |_, place| place == 0),

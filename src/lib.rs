@@ -52,6 +52,7 @@ pub use view::{Bookmark, Change, Digest, MemoryView, Rows, Space, Trust, View, V
 pub mod testkit {
     pub use crate::disk::*;
     pub use crate::hostile;
+    pub use crate::journal::{journal_conformance, journal_reopen_conformance, own_append};
     pub use crate::log::{repair_with, verify_with};
     #[cfg(feature = "planted-bugs")]
     pub use crate::planted::{plant, planted_bugs};

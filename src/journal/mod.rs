@@ -1,6 +1,7 @@
 //! What handlers need of a log: the trait behind which the log on disk and the one in memory stand, and a
 //! replicated one can.
 
+mod conformance;
 mod file;
 mod memory;
 
@@ -10,8 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::batch::Batch;
+use crate::segment::CarriedRecord;
 use crate::{Append, AppendError, Appended, Durability, Event, Filter, LogId, Offset, ReadError, Receipt, Version};
 
+pub use conformance::{journal_conformance, journal_reopen_conformance, own_append};
 pub use memory::MemoryLog;
 
 /// What a journal can do.
@@ -38,6 +41,17 @@ pub struct OwnRecord {
     pub event_type: Box<str>,
     /// The part of its content that is carried on: all of a source's position, the head of a handler's commit.
     pub content: Bytes,
+}
+
+impl From<&CarriedRecord> for OwnRecord {
+    fn from(record: &CarriedRecord) -> Self {
+        OwnRecord {
+            offset: Offset::from_raw(record.offset),
+            version: Version::from_raw(record.version),
+            event_type: record.event_type.clone(),
+            content: record.content.clone(),
+        }
+    }
 }
 
 /// A log, as far as handlers need one: one total order of events, appends with expectations, reading, waiting.
@@ -92,7 +106,7 @@ pub enum Found {
     Batch(Batch),
     /// A batch without any: [`JournalRead::position`] is behind it.
     Nothing,
-    /// The end of the range.
+    /// The end of the range, or of what was durable when the read was made: [`JournalRead::position`] is there.
     End,
 }
 

@@ -5,8 +5,6 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::commit::Io;
 use super::consumer::Furthest;
 use super::error::OpenError;
@@ -18,19 +16,18 @@ use super::gaps::Gaps;
 use super::layout::{self, segment_path, unborn_path};
 use super::lock::{self, LockRecord};
 use super::options::Options;
-use super::own;
+use super::own::carry_on;
 use super::plan::{Plan, new_salt};
-use super::producer;
 use super::shared::Shared;
 use super::streams::Streams;
 use super::torn;
-use crate::batch::{BATCH_ALIGN, Batch, BatchError, HEADER_BYTES, Kind, Previous, checked_body, control_batch};
+use crate::batch::{BATCH_ALIGN, BatchError, HEADER_BYTES, Kind, Previous, checked_body, control_batch};
 use crate::disk::{DiskFile, Env, Mode};
 use crate::limits::SEGMENT_BYTES_FIRST;
 use crate::planted::{Bug, planted};
 use crate::segment::{
-    Bytesource, CarriedRecord, Carry, Contents, Evidence, PAGE_BYTES, RawBatch, Scan, ScanError, Segment,
-    SegmentHeader, Tail, Trailer, Verdict, read_trailer, recover, write_end,
+    Bytesource, Carry, Contents, Evidence, PAGE_BYTES, RawBatch, Scan, ScanError, Segment, SegmentHeader, Tail,
+    Trailer, Verdict, read_trailer, recover, write_end,
 };
 use crate::{LogId, Offset, TailEpoch};
 
@@ -216,20 +213,6 @@ impl FoundState {
         }
         Ok(())
     }
-}
-
-/// Takes note of what a batch carries on: records of the log's own streams, and appends of producers.
-pub(super) fn carry_on(carry: &mut Carry, batch: &Batch) {
-    for event in batch.events().filter(|event| event.is_system()) {
-        let record = CarriedRecord {
-            offset: event.offset().raw(),
-            version: event.version().raw(),
-            event_type: event.event_type().into(),
-            content: Bytes::copy_from_slice(own::carried(event.stream(), event.data())),
-        };
-        carry.streams.insert(event.stream().into(), record);
-    }
-    producer::take_note(carry, batch);
 }
 
 impl Opening<'_> {

@@ -1,4 +1,7 @@
-//! Handlers: what they promise, by behaviour.
+//! Handlers and what they stand on: one file per behaviour.
 
+#![allow(clippy::unwrap_used)] // what helps a test is a test too
+
+mod journal;
 mod sink;
 mod steps;

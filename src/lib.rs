@@ -34,6 +34,8 @@ mod sink;
 pub mod hostile;
 
 pub use batch::{Batch, Codec, Events, EventsBackward};
+#[cfg(feature = "tokio")]
+pub use handler::{Async, AsyncHandler};
 pub use handler::{Context, Failure, Handler, HandlerError, HandlerSpec, Retry, Runner, Start, Step};
 pub use journal::{Caps, Found, Journal, JournalRead, MemoryLog, OwnRecord, Pending};
 #[cfg(feature = "tokio")]

@@ -20,9 +20,13 @@ mod queues;
 mod control;
 mod prove;
 mod runner;
+#[cfg(feature = "tokio")]
+mod asynchronous;
 
 use crate::Event;
 
+#[cfg(feature = "tokio")]
+pub use asynchronous::{Async, AsyncHandler};
 pub use context::Context;
 pub use error::HandlerError;
 pub use failure::Failure;

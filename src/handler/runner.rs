@@ -147,6 +147,15 @@ impl Runner {
         self.queues.streams()
     }
 
+    /// A row of its state as of its last step, kept or not yet: the bytes that were put.
+    ///
+    /// # Errors
+    /// When the view fails.
+    pub fn get_bytes(&self, key: impl AsRef<[u8]>) -> Result<Option<bytes::Bytes>, HandlerError> {
+        let (value, _) = self.cache.get(&own::user_key(key.as_ref()))?;
+        Ok(value.map(|value| value.slice(1.min(value.len())..)))
+    }
+
     /// Does what is to be done next, at most one window of it. What it appended may still be on its way to the disk.
     ///
     /// # Errors
@@ -321,7 +330,10 @@ impl Runner {
                     }
                     self.read_to = read.position();
                 }
-                Found::Nothing => self.read_to = read.position(),
+                Found::Nothing => {
+                    self.read_to = read.position();
+                    self.passed |= read.passed_events();
+                }
                 Found::End => {
                     self.read_to = read.position();
                     self.passed |= read.passed_events();

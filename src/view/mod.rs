@@ -136,3 +136,37 @@ pub trait View: fmt::Debug + Send + Sync {
     /// after it fails.
     fn close(&self) -> Result<(), ViewError>;
 }
+
+impl<V: View + ?Sized> View for Arc<V> {
+    fn trust(&self) -> Trust {
+        (**self).trust()
+    }
+
+    fn bookmark(&self, space: &Space) -> Result<Option<Bookmark>, ViewError> {
+        (**self).bookmark(space)
+    }
+
+    fn get(&self, space: &Space, key: &[u8]) -> Result<Option<Bytes>, ViewError> {
+        (**self).get(space, key)
+    }
+
+    fn scan(&self, space: &Space, prefix: &[u8], from: &[u8]) -> Rows<'_> {
+        (**self).scan(space, prefix, from)
+    }
+
+    fn apply(&self, space: &Space, changes: &[Change], to: &Bookmark) -> Result<(), ViewError> {
+        (**self).apply(space, changes, to)
+    }
+
+    fn clear(&self, space: &Space) -> Result<(), ViewError> {
+        (**self).clear(space)
+    }
+
+    fn barrier(&self) -> Result<(), ViewError> {
+        (**self).barrier()
+    }
+
+    fn close(&self) -> Result<(), ViewError> {
+        (**self).close()
+    }
+}

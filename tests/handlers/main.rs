@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // what helps a test is a test too
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod journal;
 mod sink;
 mod steps;

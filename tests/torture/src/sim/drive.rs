@@ -1,11 +1,12 @@
 //! One run: a random workload on a disk that fails, ended by crashes, and after each the question what is left.
 
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use annals::testkit::Disk;
 use annals::{
     AppendError, Consumer, ConsumerError, Durability, Expect, Follow, Log, LogReader, Offset, OpenError, ReadError,
     ReadMode, Receipt, Version,
@@ -867,6 +868,7 @@ impl Run {
         let flips = if settled { self.rot() } else { Vec::new() };
         self.look_before(floor)?;
         let floor = floor.max(self.model.floor(true));
+        let unsealed = self.machine.unsealed();
         let last = self.machine.segments().pop();
         let before = last.and_then(|path| Some((path.clone(), self.machine.memory.read_file(&path)?)));
         let mut tries = 0;
@@ -904,6 +906,9 @@ impl Run {
             }
             ensure!(tries < 5, "the log is not opened on a disk without faults");
         };
+        if !self.is_rotten() {
+            self.machine.check_sealed(&unsealed)?;
+        }
         let before = before.filter(|_| settled && tries == 1 && flips.is_empty());
         self.recovered(&log, power, floor, before)?;
         self.live(log);
@@ -1058,6 +1063,7 @@ impl Run {
             let reader = self.log().reader();
             return self.look(&reader, Deed::Reader);
         }
+        let before = self.machine.fork();
         for _ in 0..3 {
             self.append_plainly()?;
         }
@@ -1068,7 +1074,9 @@ impl Run {
                 log.consumer(name).map_err(|error| format!("consumer {name} does not go on: {error}"))?;
             consumer.commit(log.durable_end()).map_err(|error| format!("consumer {name} does not move: {error}"))?;
         }
+        let end = log.durable_end().raw();
         drop(log);
+        self.check_other_history(before, end)?;
         self.machine.clock.advance_ms(1000);
         for _ in 0..1000 {
             match self.log().step() {
@@ -1106,6 +1114,41 @@ impl Run {
         let end = self.checked("reading a closed log", end)?;
         ensure!(end == Some(self.model.next()), "a closed log ends at {end:?}, not at {}", self.model.next());
         Ok(())
+    }
+
+    /// The log as it was a while ago goes on with other events, behind cursors that it was committed with since: no
+    /// consumer may go on in a history that it has not seen.
+    fn check_other_history(&self, before: Machine, committed: u64) -> Result<(), Broken> {
+        let mut restored = before;
+        restored.end(End::Kill, &self.dice);
+        let is_cursor = |path: &Path| path.extension().is_some_and(|ending| ending == "cur");
+        for (path, _) in restored.memory.files().into_iter().filter(|(path, _)| is_cursor(path)) {
+            restored.memory.remove(&path).map_err(|error| error.to_string())?;
+        }
+        restored.clock.advance_ms(7);
+        let failed = |error: &dyn Display| format!("a log that was restored does not go on: {error}");
+        let log = restored.open().map_err(|error| failed(&error))?;
+        while log.durable_end().raw() < committed {
+            let append = annals::Event::new("another history", "Other").data(b"other".as_slice());
+            log.append(append).and_then(Receipt::wait).map_err(|error| failed(&error))?;
+        }
+        let last = Offset::from_raw(committed - 1);
+        let event = log.reader().get(last).map_err(|error| failed(&error))?;
+        log.close().map_err(|error| failed(&error))?;
+        // When it was recorded is all that an event is known by. A clock that was set back since gives both the same.
+        let is_known = event.is_some_and(|event| event.recorded().as_micros() != self.model.recorded(last.raw()));
+        for (path, _) in self.machine.memory.files().into_iter().filter(|(path, _)| is_cursor(path)) {
+            restored.memory.write_file(&path, &self.machine.memory.read_file(&path).unwrap_or_default());
+        }
+        let log = restored.open().map_err(|error| failed(&error))?;
+        for name in CONSUMERS.iter().filter(|_| is_known) {
+            match log.consumer(name) {
+                Err(ConsumerError::CursorOfAnotherHistory { .. }) => {}
+                Ok(consumer) => return Err(format!("{name} goes on at {} in another history", consumer.cursor())),
+                Err(error) => return Err(format!("{name} is refused in another history by: {error}")),
+            }
+        }
+        log.close().map_err(|error| failed(&error))
     }
 
     /// An append that has to be acknowledged.

@@ -46,6 +46,11 @@ pub fn is_sound(report: &VerifyReport) -> bool {
     report.damage.iter().all(|damage| damage.what.contains("the other one is used"))
 }
 
+/// Whether a segment's file ends with a trailer, as `src/segment/trailer.rs` has it.
+fn has_end(bytes: &[u8]) -> bool {
+    bytes.len().checked_sub(128).is_some_and(|at| bytes[at..].starts_with(b"ANNALSE1"))
+}
+
 impl Machine {
     pub fn new(seed: u64, hashed: bool, shown: bool) -> Machine {
         let memory = MemDisk::new();
@@ -102,6 +107,25 @@ impl Machine {
     pub fn segments(&self) -> Vec<PathBuf> {
         let files = self.memory.files().into_iter().map(|(path, _)| path);
         files.filter(|path| path.extension().is_some_and(|ending| ending == "seg")).collect()
+    }
+
+    /// Segments that another one follows, and that have no whole end yet, with the lengths of their files.
+    pub fn unsealed(&self) -> Vec<(PathBuf, usize)> {
+        let mut segments = self.segments();
+        segments.pop();
+        let of = segments.into_iter().filter_map(|path| Some((self.memory.read_file(&path)?, path)));
+        of.filter(|(bytes, _)| !has_end(bytes)).map(|(bytes, path)| (path, bytes.len())).collect()
+    }
+
+    /// Until its end is durable, the file of a segment is longer than it will be: so that of a file of that length
+    /// each byte is known to be whole or damaged, and a reader that maps it sees none of them written.
+    pub fn check_sealed(&self, before: &[(PathBuf, usize)]) -> Result<(), Broken> {
+        for (path, len) in before {
+            let after = self.memory.read_file(path).unwrap_or_default();
+            let was_exact = has_end(&after) && after.len() == *len;
+            ensure!(!was_exact, "{} had its length before its end was durable", path.display());
+        }
+        Ok(())
     }
 
     /// Another machine with the same files, where no process runs.

@@ -46,6 +46,14 @@ pub fn is_sound(report: &VerifyReport) -> bool {
     report.damage.iter().all(|damage| damage.what.contains("the other one is used"))
 }
 
+/// Whether a name says the first offset of segments and how many they are, or is that of an index that is being made.
+fn is_index(name: &str) -> bool {
+    let digits = |text: &str, len: usize| text.len() == len && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (name, ending) = name.split_once('.').unwrap_or((name, ""));
+    let of = name.split_once('-').is_some_and(|(base, segments)| digits(base, 20) && digits(segments, 3));
+    of && ["idx", "idx.tmp", "tmp"].contains(&ending)
+}
+
 /// Whether a segment's file ends with a trailer, as `src/segment/trailer.rs` has it.
 fn has_end(bytes: &[u8]) -> bool {
     bytes.len().checked_sub(128).is_some_and(|at| bytes[at..].starts_with(b"ANNALSE1"))
@@ -109,12 +117,15 @@ impl Machine {
         files.filter(|path| path.extension().is_some_and(|ending| ending == "seg")).collect()
     }
 
-    /// Segments that another one follows, and that have no whole end yet, with the lengths of their files.
+    /// Segments that another one follows, and that have no whole end yet, with the lengths of their files. Those of
+    /// whole pages may have been taken ahead.
     pub fn unsealed(&self) -> Vec<(PathBuf, usize)> {
         let mut segments = self.segments();
         segments.pop();
         let of = segments.into_iter().filter_map(|path| Some((self.memory.read_file(&path)?, path)));
-        of.filter(|(bytes, _)| !has_end(bytes)).map(|(bytes, path)| (path, bytes.len())).collect()
+        of.filter(|(bytes, _)| !has_end(bytes) && !bytes.len().is_multiple_of(4096))
+            .map(|(bytes, path)| (path, bytes.len()))
+            .collect()
     }
 
     /// Until its end is durable, the file of a segment is longer than it will be: so that of a file of that length
@@ -156,7 +167,7 @@ impl Machine {
                 Some("log") => name == "LOCK" || (name.len() == 24 && name.ends_with(".seg")),
                 Some("cursors") => name == "LOCK" || name.ends_with(".cur") || name.ends_with(".tmp"),
                 Some("torn") => name.ends_with(".torn") || name.ends_with(".tmp"),
-                Some("index") => true,
+                Some("index") => is_index(&name),
                 _ => false,
             };
             ensure!(known, "the file {} is unexplained", path.display());

@@ -207,7 +207,8 @@ impl LogReader {
         let seen = (kept.recorded_us, kept.tail_epoch);
         let place = self.place_of(&name, cursor)?;
         // Where the event before is gone there is nothing to hold the cursor against.
-        if seen.0 != 0 && place.recorded_us != 0 && seen != (place.recorded_us, place.tail_epoch) {
+        let is_same = seen == (place.recorded_us, place.tail_epoch) || planted(Bug::CursorOfAnyHistory);
+        if seen.0 != 0 && place.recorded_us != 0 && !is_same {
             return Err(ConsumerError::CursorOfAnotherHistory { name, cursor });
         }
         Ok(())

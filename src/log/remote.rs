@@ -133,10 +133,10 @@ fn as_read_error(error: OpenError) -> ReadError {
         OpenError::Damaged(damage) => ReadError::Damaged(damage),
         OpenError::Io(failure) => ReadError::Io(failure),
         OpenError::Unsupported { path, what } => ReadError::Unsupported { path, what },
-        OpenError::NotFound { path }
-        | OpenError::NotALog { path }
-        | OpenError::Held { path, .. }
-        | OpenError::DiskFull { path } => {
+        OpenError::DiskFull { path } => {
+            ReadError::Io(IoFailure::new("listing", path, std::io::ErrorKind::StorageFull.into()))
+        }
+        OpenError::NotFound { path } | OpenError::NotALog { path } | OpenError::Held { path, .. } => {
             ReadError::Io(IoFailure::new("listing", path, std::io::ErrorKind::NotFound.into()))
         }
     }

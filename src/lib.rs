@@ -33,6 +33,7 @@ mod handler;
 pub mod hostile;
 
 pub use batch::{Batch, Codec, Events, EventsBackward};
+pub use journal::{Caps, Found, Journal, JournalRead, MemoryLog, OwnRecord, Pending};
 #[cfg(feature = "tokio")]
 pub use log::EventStream;
 pub use log::{
@@ -41,8 +42,13 @@ pub use log::{
     RepairPlan, Repaired, SegmentStat, SourceRecord, Stat, Stop, StreamInfo, StreamList, StreamRead, TornTail,
     TouchedStream, VerifyReport, Writer, repair, verify,
 };
-pub use journal::{Caps, Found, Journal, JournalRead, MemoryLog, OwnRecord, Pending};
 pub use segment::ReadMode;
+#[cfg(feature = "redb")]
+pub use view::RedbView;
+#[cfg(feature = "sled")]
+pub use view::SledView;
+#[cfg(any(feature = "redb", feature = "sled"))]
+pub use view::ViewOptions;
 pub use view::{Bookmark, Change, Digest, MemoryView, Rows, Space, Trust, View, ViewError};
 
 /// The seams between a log and the world, for tests of programs that use a log.
@@ -52,6 +58,7 @@ pub mod testkit {
     pub use crate::log::{repair_with, verify_with};
     #[cfg(feature = "planted-bugs")]
     pub use crate::planted::{plant, planted_bugs};
+    pub use crate::view::{ViewHost, view_conformance};
 }
 
 #[cfg(feature = "cli")]

@@ -34,10 +34,10 @@
 
 use bytes::Bytes;
 
+use crate::Offset;
 use crate::batch::{Input, put_varint};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_NAMES_MAX, NAME_BYTES_MAX};
 use crate::view::Digest;
-use crate::Offset;
 
 const FORMAT: u8 = 1;
 pub(crate) const HEAD_BYTES: usize = 160;

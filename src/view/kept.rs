@@ -3,7 +3,8 @@
 //!
 //! In the view's directory, for a store of the name `sled`: `sled/` is the store's, `sled.lock` is locked while it is
 //! open, `sled.marker` says how far the store may be believed, `sled.quarantine-N` are stores that did not open, of
-//! which the last two are kept. A store that a crash of the system may have torn is removed without a look at it.
+//! which the last two are kept. A store that a crash of the system may have torn is removed without a look at it; so is
+//! one that failed and cannot be opened again by the same process.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -360,11 +361,23 @@ impl<S: Store> Kept<S> {
 
     fn drop_store(&mut self) {
         let opened = self.store.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Opened { store, _lock }) = opened else { return };
+        let failed = self.over.get_mut().unwrap_or_else(PoisonError::into_inner).is_some();
         // It may panic, and the program may be ending for another panic already.
-        let _ = caught(|| {
-            drop(opened);
-            Ok(())
+        let let_go = caught(|| {
+            Ok(match failed {
+                true => store.give_up(),
+                false => {
+                    drop(store);
+                    true
+                }
+            })
         });
+        if !let_go.unwrap_or(false)
+            && let Err(error) = self.files.remove()
+        {
+            tracing::warn!(view = %self.files.view.display(), %error, "the store that failed could not be removed");
+        }
     }
 }
 
@@ -383,7 +396,9 @@ impl<S: Store> fmt::Debug for Kept<S> {
 /// How far a store may be believed, before it is opened; one that may be torn is out of the way after it.
 fn left_as<S: Store>(files: &Files, before: Option<Marker>, boot: BootId) -> Result<Trust, ViewError> {
     let done = match (files.store.exists(), before) {
-        (false, _) => return Ok(Trust::Closed), // there is nothing to believe
+        // A store that failed is not there any more; but for that, there was none.
+        (false, Some(Marker { state: State::Open(_), .. })) => return Ok(Trust::Lost),
+        (false, _) => return Ok(Trust::Closed),
         // Nobody knows whose it is.
         (true, None) => files.put_aside(),
         (true, Some(marker)) => match marker.state.trust(boot) {

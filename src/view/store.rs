@@ -37,6 +37,9 @@ pub(super) trait Store: Sized + Send + Sync + 'static {
     /// Returns when all that was written is on the disk.
     fn sync(&self, dir: &Path) -> Result<(), StoreError>;
 
+    /// Lets go of a store that failed; says whether it let go of its files, too.
+    fn give_up(self) -> bool;
+
     /// Makes durable what the store wrote when it was dropped.
     fn sync_dropped(dir: &Path) -> io::Result<()>;
 }

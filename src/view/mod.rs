@@ -104,7 +104,8 @@ pub struct Change {
 pub enum Trust {
     /// It was closed cleanly, or never left memory: a bookmark that agrees with its commit proves it.
     Closed,
-    /// It was not closed, and the system has not been restarted since: rows have to be counted and digested.
+    /// It was not closed, and the system has not been restarted since, or its bookmarks are not those that were noted
+    /// when it was closed: rows have to be counted and digested.
     SameBoot,
     /// It was not closed, and what was not on the disk may be gone: its rows are not to be looked at.
     Lost,

@@ -244,3 +244,33 @@ fn a_disk_that_fills_up_below_redb_loses_nothing() {
     a_disk_that_fills_up_loses_nothing(REDB, 4 << 20);
     a_disk_that_fills_up_loses_nothing(REDB, 0);
 }
+
+/// A store that does not open is put aside, the last two of them; the view starts empty and says so.
+fn a_store_that_does_not_open_is_put_aside(open: Open, name: &str, file: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    for round in 0..4_usize {
+        let view = open(&path, LOG, &ViewOptions::new()).unwrap();
+        assert_eq!(view.trust() == Trust::Lost, round > 0);
+        assert_eq!(view.bookmark(&space()).unwrap(), None);
+        let (changes, to) = step(0);
+        view.apply(&space(), &changes, &to).unwrap();
+        view.close().unwrap();
+        drop(view);
+        std::fs::write(path.join(name).join(file), vec![0x5a; 100_000]).unwrap();
+        let aside = (0..9).filter(|n| path.join(format!("{name}.quarantine-{n}")).exists()).count();
+        assert_eq!(aside, round.min(2));
+    }
+}
+
+#[cfg(feature = "sled")]
+#[test]
+fn a_sled_that_does_not_open_is_put_aside() {
+    a_store_that_does_not_open_is_put_aside(SLED, "sled", "conf");
+}
+
+#[cfg(feature = "redb")]
+#[test]
+fn a_redb_that_does_not_open_is_put_aside() {
+    a_store_that_does_not_open_is_put_aside(REDB, "redb", "view.redb");
+}

@@ -36,7 +36,9 @@ pub mod hostile;
 pub use batch::{Batch, Codec, Events, EventsBackward};
 #[cfg(feature = "tokio")]
 pub use handler::{Async, AsyncHandler};
-pub use handler::{Context, Failure, Handler, HandlerError, HandlerSpec, Retry, Runner, Start, Step};
+pub use handler::{
+    Context, Failure, Handler, HandlerError, HandlerSpec, Retry, Runner, Start, StateError, Step, ValueError,
+};
 pub use journal::{Caps, Found, Journal, JournalRead, MemoryLog, OwnRecord, Pending};
 #[cfg(feature = "tokio")]
 pub use log::EventStream;
@@ -48,6 +50,12 @@ pub use log::{
 };
 pub use segment::ReadMode;
 pub use sink::{NotACursor, Sink, SinkCursor, SinkError};
+#[cfg(feature = "redb")]
+pub use view::RedbView;
+#[cfg(feature = "sled")]
+pub use view::SledView;
+#[cfg(any(feature = "redb", feature = "sled"))]
+pub use view::ViewOptions;
 pub use view::{Bookmark, Change, Digest, MemoryView, Rows, Space, Trust, View, ViewError};
 
 /// The seams between a log and the world, for tests of programs that use a log.
@@ -58,6 +66,7 @@ pub mod testkit {
     pub use crate::log::{repair_with, verify_with};
     #[cfg(feature = "planted-bugs")]
     pub use crate::planted::{plant, planted_bugs};
+    pub use crate::view::{ViewHost, view_conformance};
 }
 
 #[cfg(feature = "cli")]

@@ -11,6 +11,7 @@ mod spec;
 mod cache;
 mod overlay;
 mod own;
+pub(crate) mod value;
 
 // A step.
 mod context;
@@ -27,11 +28,12 @@ use crate::Event;
 
 #[cfg(feature = "tokio")]
 pub use asynchronous::{Async, AsyncHandler};
-pub use context::Context;
+pub use context::{Context, StateError};
 pub use error::HandlerError;
 pub use failure::Failure;
 pub use runner::{Runner, Step};
 pub use spec::{HandlerSpec, Retry, Start};
+pub use value::ValueError;
 
 /// Business logic with state.
 ///

@@ -7,3 +7,4 @@ mod asynchronous;
 mod journal;
 mod sink;
 mod steps;
+mod views;

@@ -33,6 +33,8 @@ mod handler;
 pub mod hostile;
 
 pub use batch::{Batch, Codec, Events, EventsBackward};
+pub use handler::{SnapshotError, State, StateError, StateReader, StateRows, StateValue};
+pub use journal::{Caps, Found, Journal, JournalRead, MemoryLog, OwnRecord, Pending};
 #[cfg(feature = "tokio")]
 pub use log::EventStream;
 pub use log::{
@@ -41,13 +43,14 @@ pub use log::{
     RepairPlan, Repaired, SegmentStat, SourceRecord, Stat, Stop, StreamInfo, StreamList, StreamRead, TornTail,
     TouchedStream, VerifyReport, Writer, repair, verify,
 };
-pub use journal::{Caps, Found, Journal, JournalRead, MemoryLog, OwnRecord, Pending};
 pub use segment::ReadMode;
 pub use view::{Bookmark, Change, Digest, MemoryView, Rows, Space, Trust, View, ViewError};
 
 /// The seams between a log and the world, for tests of programs that use a log.
 pub mod testkit {
     pub use crate::disk::*;
+    #[doc(hidden)]
+    pub use crate::handler::recorder::{Recorder, make_snapshot, rebuild_into, snapshot_files, state_value};
     pub use crate::hostile;
     pub use crate::log::{repair_with, verify_with};
     #[cfg(feature = "planted-bugs")]

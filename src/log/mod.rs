@@ -77,6 +77,7 @@ pub use follow::{Follow, Stop};
 pub use list::{StreamInfo, StreamList};
 pub use open::{OpenReport, TornTail};
 pub use options::Options;
+pub(crate) use own::HANDLER_STREAMS;
 pub use read::{Batches, Read};
 pub use reader::LogReader;
 pub use receipt::{Appended, Receipt};

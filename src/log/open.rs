@@ -15,10 +15,10 @@ use super::files::{
 };
 use super::fill::Fill;
 use super::gaps::Gaps;
-use super::own;
 use super::layout::{self, segment_path, unborn_path};
 use super::lock::{self, LockRecord};
 use super::options::Options;
+use super::own;
 use super::plan::{Plan, new_salt};
 use super::producer;
 use super::shared::Shared;

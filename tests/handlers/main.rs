@@ -1,0 +1,5 @@
+//! Handlers: what is made of their records.
+
+mod snapshots;
+mod state;
+mod world;

@@ -50,7 +50,9 @@ pub use view::{Bookmark, Change, Digest, MemoryView, Rows, Space, Trust, View, V
 pub mod testkit {
     pub use crate::disk::*;
     #[doc(hidden)]
-    pub use crate::handler::recorder::{Recorder, make_snapshot, rebuild_into, snapshot_files, state_value};
+    pub use crate::handler::recorder::{
+        Recorder, make_snapshot, rebuild_into, snapshot_files, snapshot_is_due, state_value,
+    };
     pub use crate::hostile;
     pub use crate::log::{repair_with, verify_with};
     #[cfg(feature = "planted-bugs")]

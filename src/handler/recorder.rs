@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::commit::{Head, Record, RecordKind, Write};
 use super::records::{History, live_stream, shadow_stream};
 use super::snapshot::{Snapshots, Tally};
-use super::state::{self, StateError, StateValue};
+use super::state::{self, StateError, StateReader, StateValue};
 use crate::view::{Digest, Space, View};
 use crate::{Append, AppendError, Expect, Log, LogReader, NewEvent, Offset};
 
@@ -130,6 +130,16 @@ fn snapshots(log: &LogReader) -> Snapshots {
 pub fn make_snapshot(log: &LogReader, handler: &str, generation: u32) -> Result<Option<Offset>, StateError> {
     let made = state::make_snapshot(History::Log(log), &snapshots(log), &Space::new(handler, generation))?;
     Ok(made.map(|snapshot| snapshot.record))
+}
+
+/// Whether the newest state is due for a snapshot.
+///
+/// # Errors
+/// See [`StateError`].
+#[doc(hidden)]
+pub fn snapshot_is_due(log: &LogReader, handler: &str, generation: u32) -> Result<bool, StateError> {
+    let state = StateReader::new(log, handler).generation(generation).open()?;
+    Ok(state.head().is_some_and(|head| snapshots(log).is_due(state.space(), head)))
 }
 
 /// The files of the snapshots of a space, the newest first.

@@ -141,7 +141,7 @@ impl<'j> StateReader<'j> {
 
     /// The state after the last record at or below this offset.
     #[must_use]
-    pub(crate) fn up_to(mut self, record: Offset) -> Self {
+    pub fn up_to(mut self, record: Offset) -> Self {
         self.record = Some(record);
         self
     }

@@ -110,6 +110,27 @@ fn a_position_within_a_record_is_told_apart_where_the_record_holds_every_write()
 }
 
 #[test]
+fn the_state_after_each_record_can_be_had_whatever_snapshots_there_are() {
+    let world = World::new(1);
+    let log = world.log();
+    let mut records = recorder();
+    let mut states = Vec::new();
+    for n in 0..30_u64 {
+        let (key, value) = user(&(n % 7).to_string(), &n.to_string());
+        let offset = records.step(&log, n + 1, &[(n, &key, (n % 4 > 0).then_some(&value[..]))]).unwrap();
+        states.push((offset, users(records.rows())));
+        if n % 9 == 8 {
+            world.snapshot().unwrap();
+        }
+    }
+    let reader = world.reader();
+    for (offset, rows) in states {
+        let state = StateReader::new(&reader, NAME).up_to(offset).open().unwrap();
+        assert_eq!((state.record(), rows_of(&state)), (Some(offset), rows));
+    }
+}
+
+#[test]
 fn rows_that_do_not_add_up_to_what_the_record_says_are_refused() {
     let world = World::new(1);
     let log = world.log();

@@ -44,6 +44,10 @@ impl World {
         LogReader::open_with(DIR, self.env.clone(), ReadMode::Pread).unwrap()
     }
 
+    pub fn try_reader(&self) -> Result<LogReader, annals::OpenError> {
+        LogReader::open_with(DIR, self.env.clone(), ReadMode::Pread)
+    }
+
     pub fn verify(&self) -> annals::VerifyReport {
         annals::testkit::verify_with(Path::new(DIR), &self.env, &mut |_, _| {}).unwrap()
     }

@@ -114,7 +114,7 @@ pub(super) fn encode(event: EventRef<'_>, out: &mut Vec<u8>) -> Result<(), Failu
 }
 
 /// The data as JSON that can stand within a line and be read back as the same bytes.
-fn as_json_line(data: &[u8]) -> Option<&RawValue> {
+pub(super) fn as_json_line(data: &[u8]) -> Option<&RawValue> {
     // Blanks around a value would not come back; a line's end within it would end the line.
     let json: &RawValue = serde_json::from_slice(data).ok()?;
     (json.get().len() == data.len() && !data.iter().any(|byte| matches!(byte, b'\n' | b'\r'))).then_some(json)

@@ -30,6 +30,7 @@ mod progress;
 mod repair;
 mod same;
 mod stat;
+mod state;
 mod streams;
 mod tail;
 mod target;
@@ -95,6 +96,7 @@ enum Verb {
     Streams(streams::StreamsArgs),
     Types(types::TypesArgs),
     Stat(stat::StatArgs),
+    State(state::StateArgs),
     Same(same::SameArgs),
     Consumers(consumers::ConsumersArgs),
     Lag(consumers::LagArgs),
@@ -121,6 +123,7 @@ impl Verb {
             Verb::Streams(args) => args.run(json),
             Verb::Types(args) => args.run(json),
             Verb::Stat(args) => args.run(json),
+            Verb::State(args) => args.run(json),
             Verb::Same(args) => args.run(json),
             Verb::Consumers(args) => args.run(json),
             Verb::Lag(args) => args.run(json),

@@ -12,6 +12,9 @@ use super::state::{self, StateError, StateReader, StateValue};
 use crate::view::{Digest, Space, View};
 use crate::{Append, AppendError, Expect, Log, LogReader, NewEvent, Offset};
 
+/// The event that wrote a row, and the row as it is stored; without a value it is deleted.
+pub type RecordedWrite<'r> = (u64, &'r [u8], Option<&'r [u8]>);
+
 /// Appends the records that a handler would, and knows the rows that they make.
 #[doc(hidden)]
 #[derive(Debug)]
@@ -72,12 +75,7 @@ impl Recorder {
     ///
     /// # Errors
     /// See [`AppendError`].
-    pub fn step(
-        &mut self,
-        log: &Log,
-        cursor: u64,
-        writes: &[(u64, &[u8], Option<&[u8]>)],
-    ) -> Result<Offset, AppendError> {
+    pub fn step(&mut self, log: &Log, cursor: u64, writes: &[RecordedWrite<'_>]) -> Result<Offset, AppendError> {
         self.step_saying(log, cursor, writes, 0)
     }
 
@@ -89,7 +87,7 @@ impl Recorder {
         &mut self,
         log: &Log,
         cursor: u64,
-        writes: &[(u64, &[u8], Option<&[u8]>)],
+        writes: &[RecordedWrite<'_>],
         more: u64,
     ) -> Result<Offset, AppendError> {
         let mut record = Record::of(self.head.clone());

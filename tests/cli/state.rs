@@ -1,6 +1,6 @@
 //! `annals state`: keys and values of a handler, now and earlier, or a clear no.
 
-use annals::testkit::Recorder;
+use annals::testkit::{RecordedWrite, Recorder};
 use annals::{Log, NewEvent};
 
 use crate::common::{TestLog, annals};
@@ -19,7 +19,7 @@ fn ledger(exact: bool) -> (TestLog, Log, Recorder) {
 #[test]
 fn keys_and_values_come_sorted_beside_the_process_that_writes() {
     let (log, open, mut records) = ledger(true);
-    let writes: [(u64, &[u8], Option<&[u8]>); 4] = [
+    let writes: [RecordedWrite<'_>; 4] = [
         (2, b"\x01\xff", Some(b"\x02\x01")),
         (2, b"\x01c", Some(b"\x00\xfe")),
         (2, b"\x01d", Some(b"\x01[1,\n2]")),

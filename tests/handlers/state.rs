@@ -85,7 +85,8 @@ fn a_position_within_a_record_is_told_apart_where_the_record_holds_every_write()
         records.step(&log, 2, &[(0, &a, Some(&one))]).unwrap();
         let writes = [(2, &a[..], Some(&two[..])), (3, &b, Some(&one)), (4, &a, Some(&three)), (4, &b, None)];
         records.step(&log, 6, &writes).unwrap();
-        let expected: [(u64, u64, bool, &[(&str, &StateValue)]); 7] = [
+        type Told<'t> = (u64, u64, bool, &'t [(&'t str, &'t StateValue)]);
+        let expected: [Told<'_>; 7] = [
             (0, 0, exact, &[]),
             (1, 0, exact, &[("a", &json("1"))]),
             (2, 2, true, &[("a", &json("1"))]),

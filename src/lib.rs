@@ -51,7 +51,7 @@ pub mod testkit {
     pub use crate::disk::*;
     #[doc(hidden)]
     pub use crate::handler::recorder::{
-        Recorder, make_snapshot, rebuild_into, snapshot_files, snapshot_is_due, state_value,
+        RecordedWrite, Recorder, make_snapshot, rebuild_into, snapshot_files, snapshot_is_due, state_value,
     };
     pub use crate::hostile;
     pub use crate::log::{repair_with, verify_with};

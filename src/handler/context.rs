@@ -13,7 +13,7 @@ use crate::{Event, InvalidEvent, LogId, Offset, Timestamp};
 /// Why a row could not be read or set.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum StateError {
+pub enum RowError {
     /// The bytes of the row are not those of such a value.
     #[error(transparent)]
     Value(#[from] value::ValueError),
@@ -83,7 +83,7 @@ impl Context<'_> {
     /// # Errors
     /// When the row is of another type: the event is then parked. When the view fails: the step is then done again.
     #[cfg(any(feature = "bincode", feature = "json"))]
-    pub fn get<T: serde::de::DeserializeOwned>(&mut self, key: impl AsRef<[u8]>) -> Result<Option<T>, StateError> {
+    pub fn get<T: serde::de::DeserializeOwned>(&mut self, key: impl AsRef<[u8]>) -> Result<Option<T>, RowError> {
         let value = self.get_encoded(key.as_ref())?;
         Ok(value.map(|value| value::decode(&value)).transpose()?)
     }
@@ -93,7 +93,7 @@ impl Context<'_> {
     /// # Errors
     /// When the value cannot be encoded: the event is then parked. When the view fails: the step is then done again.
     #[cfg(feature = "bincode")]
-    pub fn put<T: serde::Serialize + ?Sized>(&mut self, key: impl AsRef<[u8]>, value: &T) -> Result<(), StateError> {
+    pub fn put<T: serde::Serialize + ?Sized>(&mut self, key: impl AsRef<[u8]>, value: &T) -> Result<(), RowError> {
         let value = value::encode(value)?;
         Ok(self.put_encoded(key.as_ref(), Some(value.into()))?)
     }
@@ -107,7 +107,7 @@ impl Context<'_> {
         &mut self,
         key: impl AsRef<[u8]>,
         value: &T,
-    ) -> Result<(), StateError> {
+    ) -> Result<(), RowError> {
         let value = value::encode_json(value)?;
         Ok(self.put_encoded(key.as_ref(), Some(value.into()))?)
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::context::StateError;
+use super::context::RowError;
 use super::value::ValueError;
 
 /// What went wrong, as the handler saw it.
@@ -65,6 +65,6 @@ fn is_lasting(cause: &Cause) -> bool {
     if cause.is::<serde_json::Error>() {
         return true;
     }
-    let value = cause.downcast_ref::<StateError>().is_some_and(|error| matches!(error, StateError::Value(_)));
+    let value = cause.downcast_ref::<RowError>().is_some_and(|error| matches!(error, RowError::Value(_)));
     value || cause.is::<ValueError>() || cause.is::<std::str::Utf8Error>() || cause.is::<crate::InvalidEvent>()
 }

@@ -24,15 +24,23 @@ mod runner;
 #[cfg(feature = "tokio")]
 mod asynchronous;
 
+// State as the records say it: at any place, without the view.
+pub(crate) mod records;
+pub(crate) mod snapshot;
+mod state;
+pub(crate) mod recorder;
+
 use crate::Event;
 
 #[cfg(feature = "tokio")]
 pub use asynchronous::{Async, AsyncHandler};
-pub use context::{Context, StateError};
+pub use context::{Context, RowError};
 pub use error::HandlerError;
 pub use failure::Failure;
 pub use runner::{Runner, Step};
+pub use snapshot::SnapshotError;
 pub use spec::{HandlerSpec, Retry, Start};
+pub use state::{State, StateError, StateReader, StateRows, StateValue};
 pub use value::ValueError;
 
 /// Business logic with state.

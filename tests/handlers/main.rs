@@ -8,3 +8,6 @@ mod journal;
 mod sink;
 mod steps;
 mod views;
+mod snapshots;
+mod state;
+mod world;

@@ -208,6 +208,7 @@ mod tests {
             previous: None,
             outputs: 9,
             paused: true,
+            exact: false,
             parked: 10,
             bytes: 11,
         };

@@ -103,11 +103,7 @@ impl Context<'_> {
     /// # Errors
     /// See [`put`](Context::put).
     #[cfg(feature = "json")]
-    pub fn put_json<T: serde::Serialize + ?Sized>(
-        &mut self,
-        key: impl AsRef<[u8]>,
-        value: &T,
-    ) -> Result<(), RowError> {
+    pub fn put_json<T: serde::Serialize + ?Sized>(&mut self, key: impl AsRef<[u8]>, value: &T) -> Result<(), RowError> {
         let value = value::encode_json(value)?;
         Ok(self.put_encoded(key.as_ref(), Some(value.into()))?)
     }

@@ -6,11 +6,14 @@ mod file;
 mod memory;
 
 use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::batch::Batch;
+use crate::disk::Disk;
 use crate::segment::CarriedRecord;
 use crate::{Append, AppendError, Appended, Durability, Event, Filter, LogId, Offset, ReadError, Receipt, Version};
 
@@ -92,6 +95,11 @@ pub trait Journal: fmt::Debug + Send + Sync {
     /// What a filter wants of the events from an offset up to another one, at most up to the durable end of now.
     fn read(&self, from: Offset, to: Offset, filter: &Filter) -> Box<dyn JournalRead>;
 
+    /// Where files beside the log may be kept, such as snapshots of handlers' state.
+    fn directory(&self) -> Option<(Arc<dyn Disk>, PathBuf)> {
+        None
+    }
+
     /// Waits until there is a durable event at an offset, at most for so long; returns the durable end.
     ///
     /// # Errors
@@ -165,5 +173,47 @@ impl Pending {
 impl From<Receipt> for Pending {
     fn from(receipt: Receipt) -> Self {
         Pending(State::Receipt(receipt))
+    }
+}
+
+impl<J: Journal + ?Sized> Journal for Arc<J> {
+    fn id(&self) -> LogId {
+        (**self).id()
+    }
+
+    fn caps(&self) -> Caps {
+        (**self).caps()
+    }
+
+    fn head(&self) -> Offset {
+        (**self).head()
+    }
+
+    fn durable_end(&self) -> Offset {
+        (**self).durable_end()
+    }
+
+    fn append(&self, append: Append<'_>) -> Result<Pending, AppendError> {
+        (**self).append(append)
+    }
+
+    fn last(&self, stream: &str) -> Result<Option<OwnRecord>, ReadError> {
+        (**self).last(stream)
+    }
+
+    fn get(&self, offset: Offset) -> Result<Option<Event>, ReadError> {
+        (**self).get(offset)
+    }
+
+    fn read(&self, from: Offset, to: Offset, filter: &Filter) -> Box<dyn JournalRead> {
+        (**self).read(from, to, filter)
+    }
+
+    fn directory(&self) -> Option<(Arc<dyn Disk>, PathBuf)> {
+        (**self).directory()
+    }
+
+    fn wait_past(&self, offset: Offset, at_most: Duration) -> Result<Offset, ReadError> {
+        (**self).wait_past(offset, at_most)
     }
 }

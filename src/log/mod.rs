@@ -63,7 +63,7 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 
-use crate::disk::Jobs;
+use crate::disk::{Disk, Jobs};
 use crate::journal::OwnRecord;
 use crate::{Event, LogId, Offset, TailEpoch, Timestamp, Version};
 use shared::{Shared, lock};
@@ -236,6 +236,11 @@ impl Log {
     /// Where the log is.
     pub fn path(&self) -> &Path {
         &self.shared().dir
+    }
+
+    /// The disk it is on.
+    pub(crate) fn disk(&self) -> Arc<dyn Disk> {
+        Arc::clone(&self.shared().env.disk)
     }
 
     /// Identity of the log.

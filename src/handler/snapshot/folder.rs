@@ -11,6 +11,7 @@ use super::write::Writer;
 use super::{Place, SNAPSHOT, STATE, SnapshotError, Tally, UNFINISHED, folder_of};
 use crate::disk::{Disk, Entry, Mode, is_full};
 use crate::handler::commit::Head;
+use crate::journal::Journal;
 use crate::segment::NameHash;
 use crate::view::Space;
 use crate::{IoFailure, LogId, Offset};
@@ -30,6 +31,11 @@ impl Snapshots {
     /// Those of the log in a directory.
     pub fn of(disk: &Arc<dyn Disk>, dir: &Path, log: LogId) -> Self {
         Snapshots { disk: Arc::clone(disk), folder: dir.join(STATE), log }
+    }
+
+    /// Those of a journal that keeps files.
+    pub fn of_journal(journal: &dyn Journal) -> Option<Self> {
+        journal.directory().map(|(disk, dir)| Snapshots::of(&disk, &dir, journal.id()))
     }
 
     fn folder(&self, space: &Space) -> PathBuf {

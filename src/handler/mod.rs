@@ -24,10 +24,13 @@ mod runner;
 use crate::Event;
 
 pub use context::Context;
+// For handlers that are no Rust: see `cli::handle`.
 pub use error::HandlerError;
 pub use failure::Failure;
 pub use runner::{Runner, Step};
 pub use spec::{HandlerSpec, Retry, Start};
+#[cfg(feature = "cli")]
+pub(crate) use {context::HOPS, logic::Logic, window::Went, window::Window};
 
 /// Business logic with state.
 ///

@@ -71,6 +71,7 @@ pub struct HandlerSpec {
     pub(crate) hops_max: u32,
     pub(crate) parked_max: u32,
     pub(crate) exact: bool,
+    pub(crate) keyed_by: Box<str>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
 }
@@ -93,6 +94,7 @@ impl HandlerSpec {
             hops_max: 16,
             parked_max: 10_000,
             exact: false,
+            keyed_by: "".into(),
             clock: Arc::new(SystemClock::default()),
             random: Arc::new(SystemRandom),
         }
@@ -178,6 +180,13 @@ impl HandlerSpec {
         self
     }
 
+    /// How keys of state are made of events: not to be changed under one generation.
+    #[cfg(feature = "cli")]
+    pub(crate) fn keyed_by(mut self, how: &str) -> Self {
+        self.keyed_by = how.into();
+        self
+    }
+
     /// The clock by which retries are due. Default: the machine's.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -227,6 +236,9 @@ impl HandlerSpec {
         text(if self.filter.wants_system() { "system" } else { "" });
         text(&self.lanes.to_string());
         text("codec 1");
+        if !self.keyed_by.is_empty() {
+            text(&self.keyed_by);
+        }
         hasher.finish128().as_u128()
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use crate::{AppendError, ConsumerError, InvalidEvent, OpenError, ReadError};
+use crate::{AppendError, ConsumerError, HandlerError, InvalidEvent, OpenError, ReadError, ViewError};
 
 use super::output;
 
@@ -100,7 +100,6 @@ impl Failure {
         self.exit
     }
 
-    #[cfg(test)]
     pub(super) fn message(&self) -> &str {
         &self.message
     }
@@ -227,6 +226,35 @@ impl From<ConsumerError> for Failure {
         };
         Failure::new(exit, code, error)
             .help("`annals consumers LOG set NAME POS` puts a cursor anywhere, `… rm NAME` forgets one")
+    }
+}
+
+impl From<HandlerError> for Failure {
+    fn from(error: HandlerError) -> Self {
+        let (exit, code) = match error {
+            HandlerError::Append(error) => return error.into(),
+            HandlerError::Read(error) => return error.into(),
+            HandlerError::View(error) => return error.into(),
+            HandlerError::State(error) => return error.into(),
+            HandlerError::Name { .. } => (Exit::Usage, "handler_name"),
+            HandlerError::Fenced { .. } => (Exit::Conflict, "fenced"),
+            HandlerError::Generation { .. } => (Exit::Conflict, "generation"),
+            HandlerError::Changed { .. } => (Exit::Conflict, "handler_changed"),
+            HandlerError::WrongLog { .. } => (Exit::Conflict, "wrong_log"),
+            HandlerError::ViewAhead { .. } => (Exit::Conflict, "view_ahead"),
+            HandlerError::Record { .. } => (Exit::Damaged, "record"),
+            HandlerError::Digest { .. } => (Exit::Damaged, "digest"),
+            HandlerError::Trimmed { .. } => (Exit::NotFound, "trimmed"),
+            HandlerError::Handling { .. } => (Exit::Usage, "cannot_handle"),
+            HandlerError::Stopped { .. } => (Exit::Disk, "stopped"),
+        };
+        Failure::new(exit, code, error)
+    }
+}
+
+impl From<ViewError> for Failure {
+    fn from(error: ViewError) -> Self {
+        Failure::new(Exit::Disk, "view", error)
     }
 }
 

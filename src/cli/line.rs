@@ -98,7 +98,7 @@ impl Lines {
 }
 
 /// Checks what appending would check, while it is known which line is to blame.
-fn check(event: &NewEvent<'_>) -> Result<(), InvalidEvent> {
+pub(super) fn check(event: &NewEvent<'_>) -> Result<(), InvalidEvent> {
     check_user_stream(&event.stream)?;
     check_name("type", &event.event_type)?;
     event.check()

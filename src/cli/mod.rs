@@ -19,6 +19,8 @@ mod fields;
 mod format;
 mod gap;
 mod get;
+#[cfg(unix)]
+mod handle;
 pub mod hostile;
 mod import;
 mod input;
@@ -101,6 +103,8 @@ enum Verb {
     Same(same::SameArgs),
     Consumers(consumers::ConsumersArgs),
     Lag(consumers::LagArgs),
+    #[cfg(unix)]
+    Handle(handle::HandleArgs),
     Verify(verify::VerifyArgs),
     Repair(repair::RepairArgs),
     Dump(dump::DumpArgs),
@@ -110,6 +114,9 @@ enum Verb {
     Man(man::ManArgs),
     #[command(name = demo::WRITER, hide = true)]
     DemoWriter(demo::WriterArgs),
+    #[cfg(unix)]
+    #[command(name = handle::GUARD, hide = true)]
+    HandleCommand(handle::GuardArgs),
 }
 
 impl Verb {
@@ -128,6 +135,8 @@ impl Verb {
             Verb::Same(args) => args.run(json),
             Verb::Consumers(args) => args.run(json),
             Verb::Lag(args) => args.run(json),
+            #[cfg(unix)]
+            Verb::Handle(args) => args.run(json),
             Verb::Verify(args) => args.run(json),
             Verb::Repair(args) => args.run(json),
             Verb::Dump(args) => args.run(json),
@@ -136,6 +145,8 @@ impl Verb {
             Verb::Completions(args) => args.run(),
             Verb::Man(args) => args.run(),
             Verb::DemoWriter(args) => args.run(),
+            #[cfg(unix)]
+            Verb::HandleCommand(args) => args.run(),
         }
     }
 }

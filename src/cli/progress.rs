@@ -23,7 +23,18 @@ impl Progress {
         Progress { bar: bar.with_style(style.progress_chars("=> ")).with_message(what) }
     }
 
-    /// So many bytes are done.
+    /// A bar for a work of so many events; without them, a count.
+    pub(super) fn of_events(what: &'static str, events: Option<u64>) -> Self {
+        let template = match events {
+            Some(_) => "{msg} [{wide_bar}] {human_pos}/{human_len} {per_sec} eta {eta}",
+            None => "{msg} {spinner} {human_pos} {per_sec}",
+        };
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(events, ProgressDrawTarget::stderr());
+        Progress { bar: bar.with_style(style.progress_chars("=> ")).with_message(what) }
+    }
+
+    /// So many are done.
     pub(super) fn at(&self, bytes: u64) {
         self.bar.set_position(bytes);
     }

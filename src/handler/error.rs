@@ -105,6 +105,14 @@ pub enum HandlerError {
         /// The first event that is left.
         head: Offset,
     },
+    /// What handles its events could not be started.
+    #[error("events of handler {name:?} cannot be handled: {cause}; nothing of this step was kept")]
+    Handling {
+        /// The handler.
+        name: String,
+        /// Why.
+        cause: String,
+    },
     /// It stopped before, for another reason.
     #[error("handler {name:?} has stopped before; open it again")]
     Stopped {

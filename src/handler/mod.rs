@@ -42,6 +42,8 @@ pub use snapshot::SnapshotError;
 pub use spec::{HandlerSpec, Retry, Start};
 pub use state::{State, StateError, StateReader, StateRows, StateValue};
 pub use value::ValueError;
+#[cfg(feature = "cli")]
+pub(crate) use {context::HOPS, logic::Logic, window::Went, window::Window};
 
 /// Business logic with state.
 ///

@@ -77,6 +77,8 @@ pub struct Runner {
     /// Among what was read since the last record were users' events that are not wanted.
     passed: bool,
     paused: Option<String>,
+    /// It goes no further than this, if anywhere.
+    until: Option<Offset>,
     stopped: bool,
     snapshots: Option<Snapshots>,
     /// A snapshot that is being made.
@@ -140,6 +142,7 @@ impl Runner {
             passed: false,
             read_to,
             paused,
+            until: None,
             stopped: false,
             snapshots,
             making: None,
@@ -149,6 +152,18 @@ impl Runner {
     /// The next offset to handle.
     pub fn cursor(&self) -> Offset {
         self.head.cursor
+    }
+
+    /// Makes it go no further than an offset: there is nothing to do for it behind that.
+    #[cfg(feature = "cli")]
+    pub(crate) fn stop_at(&mut self, end: Offset) {
+        self.until = Some(end);
+    }
+
+    /// How many events it has handled and put out in all, as of its last record.
+    #[cfg(feature = "cli")]
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.head.handled, self.head.emitted)
     }
 
     /// Streams that are set aside.
@@ -344,6 +359,7 @@ impl Runner {
                 Some(read) => read,
                 None => {
                     let end = self.journal.durable_end();
+                    let end = self.until.map_or(end, |until| end.min(until));
                     if end <= self.read_to {
                         return Ok(());
                     }

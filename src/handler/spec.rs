@@ -72,6 +72,7 @@ pub struct HandlerSpec {
     pub(crate) parked_max: u32,
     pub(crate) exact: bool,
     pub(crate) by_hand: bool,
+    pub(crate) keyed_by: Box<str>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
 }
@@ -95,6 +96,7 @@ impl HandlerSpec {
             parked_max: 10_000,
             exact: false,
             by_hand: false,
+            keyed_by: "".into(),
             clock: Arc::new(SystemClock::default()),
             random: Arc::new(SystemRandom),
         }
@@ -188,6 +190,13 @@ impl HandlerSpec {
         self
     }
 
+    /// How keys of state are made of events: not to be changed under one generation.
+    #[cfg(feature = "cli")]
+    pub(crate) fn keyed_by(mut self, how: &str) -> Self {
+        self.keyed_by = how.into();
+        self
+    }
+
     /// The clock by which retries are due. Default: the machine's.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -237,6 +246,9 @@ impl HandlerSpec {
         text(if self.filter.wants_system() { "system" } else { "" });
         text(&self.lanes.to_string());
         text("codec 1");
+        if !self.keyed_by.is_empty() {
+            text(&self.keyed_by);
+        }
         hasher.finish128().as_u128()
     }
 }

@@ -135,6 +135,19 @@ impl<'r> Window<'r> {
         Ok(())
     }
 
+    /// Whether an event would be set aside, because it waits behind others of its stream.
+    #[cfg(feature = "cli")]
+    pub fn waits(&self, event: &Event) -> bool {
+        self.came == Came::InTurn && self.queues.get(event.stream()).is_some()
+    }
+
+    /// A user's row as the events that are done with have left it, its codec byte in front.
+    #[cfg(feature = "cli")]
+    pub fn row(&mut self, key: &[u8]) -> Result<Option<bytes::Bytes>, HandlerError> {
+        let found = self.overlay.get(self.cache, &own::user_key(key));
+        found.map_err(|error| self.overlay.broken().unwrap_or(error).into())
+    }
+
     /// Runs an admitted event.
     pub fn call(
         &mut self,

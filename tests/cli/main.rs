@@ -13,6 +13,8 @@ mod export;
 mod export_import;
 mod generated;
 mod get;
+#[cfg(unix)]
+mod handle;
 mod help;
 mod hostile;
 mod import;

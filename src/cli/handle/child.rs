@@ -28,7 +28,7 @@ pub(super) enum Ended {
     /// It could not be started by the shell: no such program.
     NoCommand(String),
     /// By a signal that somebody sends: no event is to blame.
-    FromOutside(String),
+    FromOutside,
     /// It took too long for one line.
     TimedOut(Duration),
     /// What it wrote is no line.
@@ -249,7 +249,7 @@ fn how(status: ExitStatus) -> Ended {
     let signal = status.signal().or_else(|| status.code().filter(|code| *code > 128).map(|code| code - 128));
     let from_outside = [Signal::HUP, Signal::INT, Signal::KILL, Signal::TERM].map(Signal::as_raw);
     match (signal, status.code()) {
-        (Some(signal), _) if from_outside.contains(&signal) => Ended::FromOutside(format!("signal {signal} ended it")),
+        (Some(signal), _) if from_outside.contains(&signal) => Ended::FromOutside,
         (Some(signal), _) => Ended::Died(format!("signal {signal} ended it")),
         (None, Some(code @ (126 | 127))) => Ended::NoCommand(format!("it ended with exit code {code}")),
         (None, Some(code)) => Ended::Died(format!("it ended with exit code {code}")),
@@ -268,8 +268,8 @@ mod tests {
     #[test]
     fn a_signal_that_somebody_sends_blames_no_event() {
         for signal in [1, 2, 9, 15] {
-            assert!(matches!(ended(signal), Ended::FromOutside(_)), "{signal}");
-            assert!(matches!(ended((128 + signal) << 8), Ended::FromOutside(_)), "{signal} by a shell");
+            assert!(matches!(ended(signal), Ended::FromOutside), "{signal}");
+            assert!(matches!(ended((128 + signal) << 8), Ended::FromOutside), "{signal} by a shell");
         }
         for signal in [6, 8, 11] {
             assert!(matches!(ended(signal), Ended::Died(_)), "{signal}");

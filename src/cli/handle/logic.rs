@@ -272,7 +272,7 @@ impl Commanded {
             Ended::NoCommand(why) | Ended::Died(why) => Ok((!has_answered).then_some(why)),
             Ended::Garbage(why) => Ok(Some(why)),
             Ended::TimedOut(after) => Ok(Some(format!("it did not answer within {after:?}"))),
-            Ended::FromOutside(_) => {
+            Ended::FromOutside => {
                 if self.ends > 0 {
                     let pause = Duration::from_millis(10).saturating_mul(1 << self.ends.min(10));
                     std::thread::sleep(pause.min(PAUSE_MAX));

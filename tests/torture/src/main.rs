@@ -19,6 +19,7 @@ mod worlds;
 mod sweep;
 mod bytes;
 mod kill;
+mod handle;
 mod races;
 mod limits;
 mod processes;
@@ -52,6 +53,8 @@ enum Layer {
     Bytes(bytes::Args),
     /// Real processes killed at random moments, and again while they recover.
     Kill(kill::Args),
+    /// A handler in Python over real events, it and its command killed at random moments.
+    Handle(handle::Args),
     /// A program that uses a log: what other layers kill.
     #[command(subcommand, hide = true)]
     Worker(Box<worker::Args>),
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         Layer::Sweep(args) => sweep::run(&args),
         Layer::Bytes(args) => bytes::run(&args),
         Layer::Kill(args) => kill::run(&args),
+        Layer::Handle(args) => handle::run(&args),
         Layer::Worker(args) => return worker::run(&args),
         Layer::Processes(args) => processes::run(&args),
         Layer::Races(args) => races::run(&args),

@@ -33,7 +33,9 @@ mod handler;
 pub mod hostile;
 
 pub use batch::{Batch, Codec, Events, EventsBackward};
-pub use handler::{Context, Failure, Handler, HandlerError, HandlerSpec, Retry, Runner, Start, Step};
+pub use handler::{
+    Context, Control, Effect, Executor, Failure, Handler, HandlerError, HandlerSpec, Retry, Runner, Start, Step,
+};
 pub use journal::{Caps, Found, Journal, JournalRead, MemoryLog, OwnRecord, Pending};
 #[cfg(feature = "tokio")]
 pub use log::EventStream;
@@ -49,6 +51,7 @@ pub use view::{Bookmark, Change, Digest, MemoryView, Rows, Space, Trust, View, V
 /// The seams between a log and the world, for tests of programs that use a log.
 pub mod testkit {
     pub use crate::disk::*;
+    pub use crate::handler::decisions_of;
     pub use crate::hostile;
     pub use crate::log::{repair_with, verify_with};
     #[cfg(feature = "planted-bugs")]

@@ -10,7 +10,9 @@ mod spec;
 // State while a step runs: what the view has, what is written behind, what the window changed.
 mod cache;
 mod overlay;
+mod keys;
 mod own;
+mod skips;
 
 // A step.
 mod context;
@@ -18,12 +20,18 @@ mod logic;
 mod window;
 mod queues;
 mod control;
+mod effects;
+mod attempts;
+mod fence;
 mod prove;
 mod runner;
 
 use crate::Event;
 
+pub use commit::decisions_of;
 pub use context::Context;
+pub use control::Control;
+pub use effects::{Effect, Executor};
 pub use error::HandlerError;
 pub use failure::Failure;
 pub use runner::{Runner, Step};

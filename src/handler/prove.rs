@@ -6,7 +6,7 @@ use super::overlay::Sums;
 use super::spec::HandlerSpec;
 use crate::journal::{Found, Journal};
 use crate::view::{Bookmark, Change, Digest, Space, Trust, View, ViewError};
-use crate::{Filter, Offset};
+use crate::{Filter, Offset, ReadError};
 
 /// What a record's rows add up to.
 pub(crate) fn sums_of(record: &super::commit::Head) -> Sums {
@@ -100,11 +100,23 @@ fn apply_records(
     let filter =
         Filter::new().stream_named(&spec.stream()).stream_named(&format!("{}@{}", spec.stream(), spec.generation));
     let mut read = journal.read(from, goal.at.plus(1), &filter);
+    let mut lost = false;
     loop {
-        let batch = match read.look()? {
-            Found::End => return Ok(()),
-            Found::Nothing => continue,
-            Found::Batch(batch) => batch,
+        let batch = match read.look() {
+            // A gap need not be about this handler: what comes out says whether records of it are missing.
+            Err(ReadError::Lost { .. }) => {
+                lost = true;
+                continue;
+            }
+            found => match found? {
+                Found::End if lost && !adds_up(journal, view, &space, &bookmark_of(journal, goal.at, &goal.sums))? => {
+                    view.clear(&space)?;
+                    return Err(HandlerError::Digest { name: spec.name.as_ref().to_owned(), at: goal.at });
+                }
+                Found::End => return Ok(()),
+                Found::Nothing => continue,
+                Found::Batch(batch) => batch,
+            },
         };
         for event in batch.events() {
             let bad = || HandlerError::Record { name: spec.name.as_ref().to_owned(), at: event.offset() };

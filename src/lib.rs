@@ -37,8 +37,8 @@ pub use batch::{Batch, Codec, Events, EventsBackward};
 #[cfg(feature = "tokio")]
 pub use handler::{Async, AsyncHandler};
 pub use handler::{
-    Context, Failure, Handler, HandlerError, HandlerSpec, Retry, RowError, Runner, SnapshotError, Start, State,
-    StateError, StateReader, StateRows, StateValue, Step, ValueError,
+    Context, Control, Effect, Executor, Failure, Handler, HandlerError, HandlerSpec, Retry, RowError, Runner,
+    SnapshotError, Start, State, StateError, StateReader, StateRows, StateValue, Step, ValueError,
 };
 pub use journal::{Caps, Found, Journal, JournalRead, MemoryLog, OwnRecord, Pending};
 #[cfg(feature = "tokio")]
@@ -62,6 +62,7 @@ pub use view::{Bookmark, Change, Digest, MemoryView, Rows, Space, Trust, View, V
 /// The seams between a log and the world, for tests of programs that use a log.
 pub mod testkit {
     pub use crate::disk::*;
+    pub use crate::handler::decisions_of;
     #[doc(hidden)]
     pub use crate::handler::recorder::{
         RecordedWrite, Recorder, make_snapshot, rebuild_into, snapshot_files, snapshot_is_due, state_value,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::EventRef;
-use crate::handler::commit::{Decision, DecisionKind, Record, RecordKind, Write};
+use crate::handler::commit::{Decision, Record, RecordKind, Write};
 use crate::log::own::HANDLER_STREAMS;
 
 use super::envelope::as_json_line;
@@ -94,6 +94,7 @@ fn as_json(record: &Record) -> Option<Vec<u8>> {
         RecordKind::Acquired => "acquired",
         RecordKind::Step => "step",
         RecordKind::CutOver => "cut-over",
+        RecordKind::Attempting => "attempting",
     };
     let commit = CommitJson {
         kind,
@@ -125,15 +126,7 @@ fn hex(number: u128) -> String {
 }
 
 fn decision(decision: &Decision) -> DecisionJson<'_> {
-    let kind = match decision.kind {
-        DecisionKind::SetAside => "set aside",
-        DecisionKind::Skipped => "skipped",
-        DecisionKind::TakenUp => "taken up",
-        DecisionKind::FailedAgain => "failed again",
-        DecisionKind::Dropped => "dropped",
-        DecisionKind::Repeat => "repeat",
-    };
-    DecisionJson { kind, offset: decision.offset.raw(), reason: &decision.reason }
+    DecisionJson { kind: decision.kind.name(), offset: decision.offset.raw(), reason: &decision.reason }
 }
 
 fn change<'r>(record: &'r Record, write: &'r Write) -> ChangeJson<'r> {

@@ -6,7 +6,7 @@
 //! | at  | bytes | field        | meaning                                                                       |
 //! |----:|------:|--------------|-------------------------------------------------------------------------------|
 //! |   0 |     1 | format       | 1                                                                             |
-//! |   1 |     1 | kind         | 1 acquired, 2 step, 3 cut-over                                                |
+//! |   1 |     1 | kind         | 1 acquired, 2 step, 3 cut-over, 4 attempting                                  |
 //! |   2 |     2 | head_len     | where the body begins: 160                                                    |
 //! |   4 |     4 | generation   | whose state the rest is about                                                 |
 //! |   8 |     8 | epoch        | of the instance; one more with each `acquired`                                |
@@ -47,6 +47,7 @@ const NONE: u64 = u64::MAX;
 pub(crate) const ACQUIRED: &str = "Acquired";
 pub(crate) const STEP: &str = "Step";
 pub(crate) const CUT_OVER: &str = "CutOver";
+pub(crate) const ATTEMPTING: &str = "Attempting";
 
 /// What a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub(crate) enum RecordKind {
     Step,
     /// Another generation took over, at the cursor of the record before.
     CutOver,
+    /// Events are about to be handled; nothing has changed. See `attempts.rs`.
+    Attempting,
 }
 
 impl RecordKind {
@@ -65,6 +68,7 @@ impl RecordKind {
             RecordKind::Acquired => ACQUIRED,
             RecordKind::Step => STEP,
             RecordKind::CutOver => CUT_OVER,
+            RecordKind::Attempting => ATTEMPTING,
         }
     }
 }
@@ -110,6 +114,10 @@ pub(crate) enum DecisionKind {
     Dropped,
     /// A second event of the same business fact.
     Repeat,
+    /// It was handled long ago; an effect that its handling asked for was given up by the executor.
+    EffectDropped,
+    /// It is about to be handled, `alone`, or with `others` up to the next such decision's offset.
+    Tried,
 }
 
 /// A decision about one event. Those about events that had waited come first, in the order in which they were run.
@@ -142,6 +150,29 @@ pub(crate) struct Record {
     pub writes: Vec<Write>,
 }
 
+/// The decisions in a handler's record: what each is, about which event, and why; `None` when it is no record.
+pub fn decisions_of(record: &[u8]) -> Option<Vec<(&'static str, Offset, String)>> {
+    let record = Record::decode(&Bytes::copy_from_slice(record))?;
+    let told = |decision: Decision| (decision.kind.name(), decision.offset, decision.reason.into());
+    Some(record.decisions.into_iter().map(told).collect())
+}
+
+impl DecisionKind {
+    /// As it is shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            DecisionKind::SetAside => "set_aside",
+            DecisionKind::Skipped => "skipped",
+            DecisionKind::TakenUp => "taken_up",
+            DecisionKind::FailedAgain => "failed_again",
+            DecisionKind::Dropped => "dropped",
+            DecisionKind::Repeat => "repeat",
+            DecisionKind::EffectDropped => "effect_dropped",
+            DecisionKind::Tried => "tried",
+        }
+    }
+}
+
 /// The head of a record's bytes, as far as it is there.
 pub(crate) fn head_of(data: &[u8]) -> &[u8] {
     data.get(..HEAD_BYTES).unwrap_or(data)
@@ -167,6 +198,7 @@ fn parse_head(input: &mut Input<'_>) -> Option<(Head, Counts)> {
         1 => RecordKind::Acquired,
         2 => RecordKind::Step,
         3 => RecordKind::CutOver,
+        4 => RecordKind::Attempting,
         _ => return None,
     };
     let head_len = usize::from(input.u16()?);
@@ -233,6 +265,8 @@ impl Record {
                 DecisionKind::FailedAgain => 4,
                 DecisionKind::Dropped => 5,
                 DecisionKind::Repeat => 6,
+                DecisionKind::EffectDropped => 7,
+                DecisionKind::Tried => 8,
             });
             put_varint(&mut out, decision.offset.raw());
             put(&mut out, decision.reason.as_bytes());
@@ -259,6 +293,7 @@ impl Record {
             RecordKind::Acquired => 1,
             RecordKind::Step => 2,
             RecordKind::CutOver => 3,
+            RecordKind::Attempting => 4,
         };
         out.extend([FORMAT, kind]);
         out.extend((HEAD_BYTES as u16).to_le_bytes());
@@ -302,6 +337,8 @@ impl Record {
                 [4] => DecisionKind::FailedAgain,
                 [5] => DecisionKind::Dropped,
                 [6] => DecisionKind::Repeat,
+                [7] => DecisionKind::EffectDropped,
+                [8] => DecisionKind::Tried,
                 _ => return None,
             };
             let offset = Offset::from_raw(input.varint()?);

@@ -9,6 +9,9 @@ use super::value::ValueError;
 /// What went wrong, as the handler saw it.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
+/// So many deaths in a row park an event.
+pub(crate) const DEATHS_MAX: u32 = 3;
+
 /// An event was not handled; nothing that the run changed is kept.
 ///
 /// It is no error type itself, so that `?` makes one of any error.
@@ -23,6 +26,9 @@ pub enum Failure {
         /// Why.
         cause: Cause,
     },
+    /// What handled it died of it: a process, not a call that came back. Tried again like [`Retry`](Failure::Retry),
+    /// and parked at the latest by the third time in a row.
+    Died(Cause),
     /// Its stream is set aside until somebody decides. Other streams go on.
     Park(Cause),
     /// Passed over, for a reason that is kept.
@@ -46,7 +52,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Retry { cause, .. } | Failure::Park(cause) | Failure::Pause(cause) => cause.fmt(f),
+            Failure::Retry { cause, .. } | Failure::Died(cause) | Failure::Park(cause) | Failure::Pause(cause) => {
+                cause.fmt(f)
+            }
             Failure::Skip(reason) => f.write_str(reason),
         }
     }

@@ -16,6 +16,11 @@ pub(crate) trait Logic: fmt::Debug + Send {
 
     /// What makes the event the same business fact as another one.
     fn idempotency_key(&self, event: &Event) -> Option<Vec<u8>>;
+
+    /// Whether the user's code runs in this process, which then dies with it.
+    fn is_in_process(&self) -> bool {
+        true
+    }
 }
 
 /// A handler of the library's user, called event by event.
@@ -49,7 +54,8 @@ impl<H: Handler> Logic for Calls<H> {
     }
 }
 
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
+/// A panic of the user's code, as a failure.
+pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
     Failure::Retry { after: None, cause: format!("the handler panicked: {text}").into() }

@@ -10,8 +10,10 @@ mod spec;
 // State while a step runs: what the view has, what is written behind, what the window changed.
 mod cache;
 mod overlay;
+mod keys;
 mod own;
 pub(crate) mod value;
+mod skips;
 
 // A step.
 mod context;
@@ -19,6 +21,9 @@ mod logic;
 mod window;
 mod queues;
 mod control;
+mod effects;
+mod attempts;
+mod fence;
 mod prove;
 mod runner;
 #[cfg(feature = "tokio")]
@@ -34,7 +39,10 @@ use crate::Event;
 
 #[cfg(feature = "tokio")]
 pub use asynchronous::{Async, AsyncHandler};
+pub use commit::decisions_of;
 pub use context::{Context, RowError};
+pub use control::Control;
+pub use effects::{Effect, Executor};
 pub use error::HandlerError;
 pub use failure::Failure;
 pub use runner::{Runner, Step};

@@ -7,6 +7,7 @@
 //! | `e` offset, n (big endian)    | epoch u64, tries u32, `v` length and text of the kind, the request       |
 //! | `k` idempotency key           | offset of the event (big endian)                                         |
 //! | `x` offset (big endian)       | the idempotency key that ends with it                                    |
+//! | `n` offset (big endian)       | why the event is to be passed over when its turn comes, or the gap       |
 //! | `s`                           | why the handler is paused                                                |
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -35,6 +36,7 @@ pub(crate) const QUEUED: [u8; 2] = [OWN, b'q'];
 pub(crate) const EFFECTS: [u8; 2] = [OWN, b'e'];
 pub(crate) const KEYS: [u8; 2] = [OWN, b'k'];
 pub(crate) const EXPIRIES: [u8; 2] = [OWN, b'x'];
+pub(crate) const SKIPS: [u8; 2] = [OWN, b'n'];
 pub(crate) const PAUSED: [u8; 2] = [OWN, b's'];
 
 pub(crate) fn parked_key(stream: &str) -> Vec<u8> {
@@ -62,6 +64,15 @@ pub(crate) fn idempotency_key(key: &[u8]) -> Vec<u8> {
 
 pub(crate) fn expiry_key(offset: Offset) -> Vec<u8> {
     [&EXPIRIES[..], &offset.raw().to_be_bytes()].concat()
+}
+
+pub(crate) fn skip_key(offset: u64) -> Vec<u8> {
+    [&SKIPS[..], &offset.to_be_bytes()].concat()
+}
+
+/// The offset at the end of the key of an expiry or a skip.
+pub(crate) fn offset_of(key: &[u8]) -> Option<u64> {
+    key.get(2..)?.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))
 }
 
 /// A stream that is set aside.

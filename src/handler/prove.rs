@@ -3,11 +3,12 @@
 use super::commit::Record;
 use super::error::HandlerError;
 use super::overlay::Sums;
-use super::records::{History, Placed};
+use super::records::{History, Placed, RecordsError};
 use super::snapshot::Snapshots;
 use super::spec::HandlerSpec;
 use super::state::{StateError, rebuild_into};
 use crate::Offset;
+use crate::ReadError;
 use crate::journal::Journal;
 use crate::view::{Bookmark, Change, Digest, Space, Trust, View, ViewError};
 
@@ -105,9 +106,17 @@ fn apply_records(
 ) -> Result<(), HandlerError> {
     const CHANGES: usize = 4096;
     let mut changes = Vec::new();
+    let mut lost = false;
     let history: History<'_> = journal.into();
     for placed in history.records(space, from)? {
-        let Placed { offset, record } = placed.map_err(StateError::from)?;
+        let Placed { offset, record } = match placed {
+            // A gap need not be about this handler: what comes out says whether records of it are missing.
+            Err(RecordsError::Read(ReadError::Lost { .. })) => {
+                lost = true;
+                continue;
+            }
+            placed => placed.map_err(StateError::from)?,
+        };
         if offset > goal.at {
             break;
         }
@@ -117,6 +126,10 @@ fn apply_records(
             view.apply(space, &changes, &bookmark)?;
             changes.clear();
         }
+    }
+    if lost && !adds_up(journal, view, space, &bookmark_of(journal, goal.at, &goal.sums))? {
+        view.clear(space)?;
+        return Err(HandlerError::Digest { name: space.handler().to_owned(), at: goal.at });
     }
     Ok(())
 }

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use super::cache::Cache;
 use super::commit::{Decision, DecisionKind};
+use super::keys::Keys;
 use super::overlay::Overlay;
 use super::own::{self, NEVER, PARKED, ParkedRow, QUEUED};
+use super::skips::Skips;
 use crate::Offset;
 use crate::view::ViewError;
 
@@ -21,18 +23,22 @@ pub(crate) struct Aside {
     pub waiting: VecDeque<u64>,
 }
 
-/// All of them, as the handler's own rows say.
+/// All of them, as the handler's own rows say, and what else of these rows is held in memory.
 #[derive(Debug, Default)]
 pub(crate) struct Queues {
     by_stream: HashMap<Box<str>, Aside>,
     due: BTreeSet<(i64, Box<str>)>,
     events: u64,
+    /// What operators want passed over.
+    pub skips: Skips,
+    /// Which idempotency keys end when.
+    pub keys: Keys,
 }
 
 impl Queues {
     /// Reads them from the rows.
     pub fn load(cache: &Cache) -> Result<Self, ViewError> {
-        let mut queues = Queues::default();
+        let mut queues = Queues { skips: Skips::load(cache)?, keys: Keys::load(cache)?, ..Queues::default() };
         for (key, value) in cache.scan(&PARKED)? {
             let Some(stream) = key.strip_prefix(&PARKED).and_then(|name| std::str::from_utf8(name).ok()) else {
                 continue;
@@ -61,6 +67,11 @@ impl Queues {
 
     pub fn get(&self, stream: &str) -> Option<&Aside> {
         self.by_stream.get(stream)
+    }
+
+    /// The first event of a stream that is set aside.
+    pub fn first_of(&self, stream: &str) -> Option<Offset> {
+        self.by_stream.get(stream)?.waiting.front().copied().map(Offset::from_raw)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Aside)> {
@@ -152,6 +163,33 @@ impl Queues {
         overlay.put(cache, &own::parked_key(stream), Some(row), stream)
     }
 
+    /// The stream in whose queue an event waits.
+    pub fn stream_of(&self, offset: u64) -> Option<Box<str>> {
+        let waits = |aside: &Aside| aside.waiting.binary_search(&offset).is_ok();
+        self.by_stream.iter().find(|(_, aside)| waits(aside)).map(|(stream, _)| stream.clone())
+    }
+
+    /// Takes an event out of its stream's queue, wherever it stands there.
+    pub fn remove(
+        &mut self,
+        overlay: &mut Overlay,
+        cache: &Cache,
+        stream: &str,
+        offset: u64,
+        now_us: i64,
+    ) -> Result<(), ViewError> {
+        let Some(aside) = self.by_stream.get_mut(stream) else { return Ok(()) };
+        match aside.waiting.binary_search(&offset) {
+            Ok(0) => self.done(overlay, cache, stream, now_us),
+            Ok(at) => {
+                aside.waiting.remove(at);
+                self.events -= 1;
+                overlay.put(cache, &own::queued_key(stream, offset), None, stream)
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
     /// An operator wants a stream to be tried again now, with all its attempts.
     pub fn retry(
         &mut self,
@@ -169,7 +207,8 @@ impl Queues {
     }
 }
 
-fn shortened(cause: &str) -> &str {
+/// A text as far as it is kept.
+pub(crate) fn shortened(cause: &str) -> &str {
     let mut end = cause.len().min(CAUSE_BYTES_MAX);
     while !cause.is_char_boundary(end) {
         end -= 1;

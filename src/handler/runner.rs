@@ -7,11 +7,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Handler;
+use super::attempts::Watch;
 use super::cache::Cache;
 use super::commit::{Decision, DecisionKind, Head, Record, RecordKind};
 use super::context::Whose;
-use super::control::Asked;
+use super::control::{act, asked_since, pause};
+use super::effects::{Effects, Executor, Ran};
 use super::error::HandlerError;
+use super::fence::{Turn, check_is_last};
 use super::logic::{Calls, Logic};
 use super::overlay::Sums;
 use super::prove::{Goal, bookmark_of, bring_up, sums_of};
@@ -23,7 +26,7 @@ use super::window::{Came, Window};
 use super::{commit, own};
 use crate::journal::{Found, Journal, JournalRead, Pending};
 use crate::view::View;
-use crate::{Append, AppendError, Event, Expect, Filter, Offset};
+use crate::{Append, AppendError, Event, Expect, Offset, ReadError};
 
 /// Steps whose appends are on their way to the disk at a time.
 const IN_FLIGHT_MAX: usize = 8;
@@ -64,6 +67,10 @@ pub struct Runner {
     logic: Box<dyn Logic>,
     cache: Cache,
     queues: Queues,
+    effects: Effects,
+    executor: Option<Box<dyn Executor>>,
+    watch: Watch,
+    turn: Turn,
     /// As of the last record, kept or not yet.
     head: Head,
     /// Where that one stands.
@@ -76,6 +83,10 @@ pub struct Runner {
     read_to: Offset,
     /// Among what was read since the last record were users' events that are not wanted.
     passed: bool,
+    /// Events that a repair gave up, behind all that was read.
+    gap: Option<(Offset, Offset)>,
+    /// All that operators asked before it was seen.
+    control_read: Offset,
     paused: Option<String>,
     /// It goes no further than this, if anywhere.
     until: Option<Offset>,
@@ -115,18 +126,22 @@ impl Runner {
         logic: Box<dyn Logic>,
     ) -> Result<Runner, HandlerError> {
         spec.check()?;
+        let turn = Turn::of(journal.id(), &spec.space());
+        let taking_over = turn.take();
         let (head, last) = acquire(&*journal, &spec)?;
         let snapshots = Snapshots::of_journal(&*journal);
         bring_up(&*journal, snapshots.as_ref(), &*view, &spec, Some(Goal { at: last, sums: sums_of(&head) }))?;
+        drop(taking_over);
+        let watch = if logic.is_in_process() { Watch::look_back(&*journal, head.previous)? } else { Watch::default() };
         let cache = Cache::new(view, spec.space(), spec.cache_bytes);
-        let queues = Queues::load(&cache)?;
+        let (queues, effects) = (Queues::load(&cache)?, Effects::load(&cache)?);
         let whose =
             Whose { name: Arc::clone(&spec.name), log: journal.id(), epoch: head.epoch, hops_max: spec.hops_max };
         let paused = match head.paused {
             true => Some(String::from_utf8_lossy(&cache.get(&own::PAUSED)?.0.unwrap_or_default()).into_owned()),
             false => None,
         };
-        let read_to = head.cursor;
+        let (read_to, control_read) = (head.cursor, head.control);
         Ok(Runner {
             journal,
             spec,
@@ -134,6 +149,10 @@ impl Runner {
             logic,
             cache,
             queues,
+            effects,
+            executor: None,
+            watch,
+            turn,
             head,
             last,
             in_flight: VecDeque::new(),
@@ -141,12 +160,21 @@ impl Runner {
             ahead: Vec::new(),
             passed: false,
             read_to,
+            gap: None,
+            control_read,
             paused,
             until: None,
             stopped: false,
             snapshots,
             making: None,
         })
+    }
+
+    /// Runs the effects that the handler asks for, between its steps, by this executor.
+    #[must_use]
+    pub fn executor(mut self, executor: impl Executor) -> Self {
+        self.executor = Some(Box::new(executor));
+        self
     }
 
     /// The next offset to handle.
@@ -190,6 +218,10 @@ impl Runner {
         }
         let step = self.try_step();
         self.stopped = step.is_err();
+        if step.is_err() && self.head.kind == RecordKind::Attempting {
+            // It ends alive: what was announced is not to blame. That this fails too is no news.
+            let _ = self.append_record(Record::of(self.next_head(RecordKind::Step)), Vec::new());
+        }
         step
     }
 
@@ -201,10 +233,12 @@ impl Runner {
         loop {
             match self.step()? {
                 Step::Went { .. } => {}
-                idle => {
+                idle if self.in_flight.is_empty() => {
                     self.settle()?;
                     return Ok(idle);
                 }
+                // What it put out itself can be read once it is durable, and may be for it.
+                _ => self.settle()?,
             }
         }
     }
@@ -216,6 +250,9 @@ impl Runner {
     pub fn settle(&mut self) -> Result<(), HandlerError> {
         self.wait_for_all()?;
         if !self.cache.is_clean() {
+            let turn = self.turn.clone();
+            let _turn = turn.take();
+            check_is_last(&*self.journal, &self.spec.stream(), &self.spec.name, self.last)?;
             let bookmark = bookmark_of(&*self.journal, self.last, &sums_of(&self.head));
             self.cache.apply(&bookmark)?;
         }
@@ -258,59 +295,145 @@ impl Runner {
             self.settle()?;
         }
         let now_us = self.spec.clock.now().as_micros();
-        let asked = self.asked()?;
-        let due = self.paused.is_none() && self.queues.due(now_us).is_some();
+        let (asked, asked_to) = asked_since(&*self.journal, &self.spec.control_stream(), self.control_read)?;
+        self.control_read = asked_to;
+        let ran = self.run_effects(now_us)?;
         if self.ahead.is_empty() {
             self.read_ahead()?;
         }
-        if asked.is_empty() && !due && !self.has_more() {
+        let due = self.takes_more() && self.queues.due(now_us).is_some();
+        if asked.is_empty() && ran.is_empty() && !due && !self.has_more() {
             return Ok(match &self.paused {
                 Some(reason) => Step::Paused { reason: reason.clone() },
-                None => Step::Idle { due_us: self.queues.next_due_us() },
+                None => Step::Idle { due_us: self.next_due_us() },
             });
         }
+        self.announce(now_us)?;
+        let alone = self.watch.is_alone();
+        // Where this step resumes it, events come in with the next one: they were not announced.
+        let takes_more = self.takes_more();
         let mut window = Window::new(&self.cache, &mut self.queues, &self.spec, &self.whose, now_us);
+        window.blamed = self.watch.blamed.map(|blamed| (blamed, Watch::cause()));
+        let mut cursor = self.head.cursor;
+        let mut control = self.control_read;
         for (event, asked) in &asked {
-            act(&mut window, &mut self.paused, event, asked)?;
+            if !act(&mut window, &mut self.paused, cursor, event, asked)? {
+                // The rest in the next step.
+                control = event.offset();
+                break;
+            }
+        }
+        for ran in ran {
+            self.effects.record(&mut window, ran)?;
+        }
+        if self.paused.is_none() && self.executor.is_none() && self.effects.len() >= self.spec.effects_max {
+            window.pause = Some(format!("{} effects wait, and there is no executor to run them", self.effects.len()));
         }
         let mut done = 0;
-        let mut cursor = self.head.cursor;
-        if self.paused.is_none() {
-            done += take_up(&*self.journal, &mut *self.logic, &mut window)?;
+        if self.paused.is_none() && takes_more {
+            done += take_up(&*self.journal, &mut *self.logic, &mut window, if alone { 1 } else { TAKEN_UP_MAX })?;
         }
-        if self.paused.is_none() && window.pause.is_none() {
-            window.go_on_with(std::mem::take(&mut self.ahead), Came::InTurn);
+        if self.paused.is_none() && takes_more && !window.is_over() && !(alone && done > 0) {
+            let mut events = std::mem::take(&mut self.ahead);
+            let later = if alone { events.split_off(events.len().min(1)) } else { Vec::new() };
+            window.go_on_with(events, Came::InTurn);
             self.logic.run(&mut window)?;
             done += window.done;
-            cursor = window.reached().unwrap_or(self.read_to);
+            let next = window.reached().or_else(|| later.first().map(Event::offset));
+            cursor = next.unwrap_or(self.read_to);
             self.ahead = window.rest();
+            self.ahead.extend(later);
             self.passed = false;
+            if let Some((first, end)) = self.gap.filter(|_| next.is_none() && !window.is_over()) {
+                if pass_gap(&mut window, first, end) {
+                    (cursor, self.read_to, self.gap) = (end, end, None);
+                }
+            }
         }
         if let Some(reason) = window.pause.take() {
-            pause(&mut window, &mut self.paused, reason)?;
+            pause(&mut window, &mut self.paused, &reason)?;
         }
-        let control = asked.last().map_or(self.head.control, |(event, _)| event.offset().plus(1));
+        window.forget_before(cursor)?;
         let head = Head {
-            kind: RecordKind::Step,
             cursor,
             control,
             handled: self.head.handled + window.handled,
             emitted: self.head.emitted + window.outputs.len() as u64,
-            previous: Some(self.last),
             outputs: u32::try_from(window.outputs.len()).unwrap_or(u32::MAX),
             paused: self.paused.is_some(),
             parked: u32::try_from(window.queues.streams()).unwrap_or(u32::MAX),
+            kind: RecordKind::Step,
+            previous: Some(self.last),
             ..self.head.clone()
         };
+        self.control_read = control;
+        self.watch.blamed = window.blamed.take().and(self.watch.blamed);
         let Window { mut overlay, outputs, decisions, .. } = window;
         let (writes, streams, sums) = overlay.finish(self.whose.log, sums_of(&self.head));
-        let mut record = Record { head: with_sums(head, sums), streams, decisions, writes };
+        self.effects.note(&writes);
+        self.append_record(Record { head: with_sums(head, sums), streams, decisions, writes }, outputs)?;
+        overlay.settle(&mut self.cache);
+        self.watch.stepped(cursor);
+        if alone {
+            // What an event that comes next does to the process must not take this one's step back.
+            self.wait_for_all()?;
+        }
+        Ok(Step::Went { events: done as u64 })
+    }
+
+    /// Whether events may come in: it is not paused, and what it asked to be done outside is being done.
+    fn takes_more(&self) -> bool {
+        let are_done = self.executor.is_none() || self.effects.len() < self.spec.effects_max;
+        self.paused.is_none() && are_done
+    }
+
+    /// When there is something to do again that waits for its time.
+    fn next_due_us(&self) -> Option<i64> {
+        let effect = self.effects.next_due_us().filter(|_| self.executor.is_some());
+        [self.queues.next_due_us(), effect].into_iter().flatten().min()
+    }
+
+    /// Runs effects that are due. The steps that asked for them are durable then.
+    fn run_effects(&mut self, now_us: i64) -> Result<Vec<Ran>, HandlerError> {
+        if self.executor.is_none() || self.paused.is_some() || !self.effects.is_due(now_us) {
+            return Ok(Vec::new());
+        }
+        self.wait_for_all()?;
+        let Some(executor) = &self.executor else { return Ok(Vec::new()) };
+        let stream = self.spec.stream();
+        let check = || check_is_last(&*self.journal, &stream, &self.spec.name, self.last);
+        self.effects.run(&**executor, &self.cache, &self.whose, now_us, check)
+    }
+
+    /// Says in the log what is about to be handled, where the process may die of it.
+    fn announce(&mut self, now_us: i64) -> Result<(), HandlerError> {
+        if !self.takes_more() || !self.logic.is_in_process() {
+            return Ok(());
+        }
+        let waited = self.queues.due(now_us).and_then(|stream| self.queues.first_of(&stream));
+        let Some(next) = waited.or_else(|| self.ahead.first().map(Event::offset)) else { return Ok(()) };
+        let is_only_one = waited.is_none() && self.ahead.len() == 1;
+        let Some(decisions) = self.watch.announce(next, is_only_one, self.head.cursor, self.read_to) else {
+            return Ok(());
+        };
+        self.append_record(Record { decisions, ..Record::of(self.next_head(RecordKind::Attempting)) }, Vec::new())?;
+        self.wait_for_all()
+    }
+
+    /// The head of a record that changes nothing.
+    fn next_head(&self, kind: RecordKind) -> Head {
+        Head { kind, previous: Some(self.last), outputs: 0, ..self.head.clone() }
+    }
+
+    fn append_record(
+        &mut self,
+        mut record: Record,
+        outputs: Vec<crate::NewEvent<'static>>,
+    ) -> Result<(), HandlerError> {
         let body = record.encode().len().saturating_sub(commit::HEAD_BYTES);
         record.head.bytes += body as u64;
         let data = record.encode();
-        self.append(record.head, data, outputs)?;
-        overlay.settle(&mut self.cache);
-        Ok(Step::Went { events: done as u64 })
+        self.append(record.head, data, outputs)
     }
 
     /// Appends outputs and record as one, provided nobody else appended a record.
@@ -345,16 +468,17 @@ impl Runner {
         }
     }
 
-    /// Whether there are events to handle, or a position to commit alone: behind events that are not wanted. The
-    /// log's own do not count: a record about nothing but records would be followed by another one.
+    /// Whether there are events to handle, a gap to stop at, or a position to commit alone: behind events that are not
+    /// wanted. The log's own do not count: a record about nothing but records would be followed by another one.
     fn has_more(&self) -> bool {
-        self.paused.is_none() && (!self.ahead.is_empty() || (self.passed && self.read_to > self.head.cursor))
+        let passed = self.passed && self.read_to > self.head.cursor;
+        self.takes_more() && (!self.ahead.is_empty() || self.gap.is_some() || passed)
     }
 
     /// Reads events ahead, up to a window of them.
     fn read_ahead(&mut self) -> Result<(), HandlerError> {
         let mut bytes = 0;
-        loop {
+        while self.gap.is_none() {
             let read = match &mut self.read {
                 Some(read) => read,
                 None => {
@@ -370,7 +494,17 @@ impl Runner {
                     self.read.insert(self.journal.read(self.read_to, end, &self.spec.filter))
                 }
             };
-            match read.look()? {
+            let found = match read.look() {
+                Err(ReadError::Lost { first, end }) => {
+                    // Whatever was lost, perhaps it was wanted: somebody has to decide.
+                    self.gap = Some((first.max(self.read_to), end));
+                    self.read_to = self.read_to.max(first);
+                    self.read = None;
+                    return Ok(());
+                }
+                found => found?,
+            };
+            match found {
                 Found::Batch(batch) => {
                     let mut walk = crate::batch::Walk::new(&batch);
                     while let Some(event) = walk.next_owned(&batch) {
@@ -397,30 +531,7 @@ impl Runner {
                 return Ok(());
             }
         }
-    }
-
-    /// What operators asked since the last step.
-    fn asked(&mut self) -> Result<Vec<(Event, Asked)>, HandlerError> {
-        let stream = self.spec.control_stream();
-        let end = self.journal.durable_end();
-        let last = self.journal.last(&stream)?.map(|record| record.offset);
-        let Some(last) = last.filter(|last| *last >= self.head.control && *last < end) else { return Ok(Vec::new()) };
-        let mut asked = Vec::new();
-        let mut read = self.journal.read(self.head.control, last.plus(1), &Filter::new().stream_named(&stream));
-        loop {
-            match read.look()? {
-                Found::End => return Ok(asked),
-                Found::Nothing => {}
-                Found::Batch(batch) => {
-                    let mut walk = crate::batch::Walk::new(&batch);
-                    while let Some(event) = walk.next_owned(&batch) {
-                        if let Some(what) = Asked::of(&event) {
-                            asked.push((event, what));
-                        }
-                    }
-                }
-            }
-        }
+        Ok(())
     }
 
     /// Waits until there may be something to do, at most for so long.
@@ -523,61 +634,45 @@ fn first_head(journal: &dyn Journal, spec: &HandlerSpec) -> Head {
     }
 }
 
-/// Does what an operator asked.
-fn act(window: &mut Window<'_>, paused: &mut Option<String>, event: &Event, asked: &Asked) -> Result<(), HandlerError> {
-    window.overlay.begin(event.offset());
-    match asked {
-        Asked::Pause => pause(window, paused, Asked::reason(event))?,
-        Asked::Resume => {
-            if paused.take().is_some() {
-                window.overlay.put(window.cache, &own::PAUSED, None, event.stream())?;
-            }
-        }
-        Asked::Retry(stream) => {
-            window.queues.retry(&mut window.overlay, window.cache, stream, window.now_us)?;
-        }
-        Asked::Drop { stream, all } => {
-            while let Some(first) = window.queues.get(stream).and_then(|aside| aside.waiting.front().copied()) {
-                let reason = Asked::reason(event).into();
-                window.decisions.push(Decision {
-                    kind: DecisionKind::Dropped,
-                    offset: Offset::from_raw(first),
-                    reason,
-                });
-                window.queues.done(&mut window.overlay, window.cache, stream, window.now_us)?;
-                if !all {
-                    break;
-                }
-            }
-        }
-        Asked::Skip(_) | Asked::CutOver(_) => {}
-    }
-    Ok(())
+/// Passes over a gap in the log, if an operator wants that; else the handler pauses before it.
+fn pass_gap(window: &mut Window<'_>, first: Offset, end: Offset) -> bool {
+    let lost = format!("events {first} to {end} (exclusive) were lost and given up by a repair");
+    let Some(why) = window.queues.skips.in_gap(first, end) else {
+        window.pause = Some(format!("{lost}; to go on behind them, skip {first} and resume"));
+        return false;
+    };
+    let reason = format!("{why} ({lost})").into();
+    window.decide(Decision { kind: DecisionKind::Skipped, offset: first, reason });
+    true
 }
 
-fn pause(window: &mut Window<'_>, paused: &mut Option<String>, reason: String) -> Result<(), HandlerError> {
-    let at = window.overlay.at();
-    window.overlay.begin(at);
-    let value = bytes::Bytes::copy_from_slice(reason.as_bytes());
-    window.overlay.put(window.cache, &own::PAUSED, Some(value), "$paused")?;
-    *paused = Some(reason);
-    Ok(())
-}
-
-/// Tries events again that wait, as far as they are due; returns how many were done with.
-fn take_up(journal: &dyn Journal, logic: &mut dyn Logic, window: &mut Window<'_>) -> Result<usize, HandlerError> {
-    for taken in 0..TAKEN_UP_MAX {
-        let first = window
-            .queues
-            .due(window.now_us)
-            .and_then(|stream| window.queues.get(&stream).and_then(|aside| aside.waiting.front().copied()));
-        let Some(first) = first else { return Ok(taken) };
-        let Some(event) = journal.get(Offset::from_raw(first))? else { return Ok(taken) };
-        window.go_on_with(vec![event], Came::FromQueue);
-        logic.run(window)?;
+/// Tries events again that wait, as far as they are due, at most so many; returns how many were done with.
+fn take_up(
+    journal: &dyn Journal,
+    logic: &mut dyn Logic,
+    window: &mut Window<'_>,
+    most: usize,
+) -> Result<usize, HandlerError> {
+    for taken in 0..most {
+        if window.is_over() {
+            return Ok(taken);
+        }
+        let Some(stream) = window.queues.due(window.now_us) else { return Ok(taken) };
+        let Some(first) = window.queues.first_of(&stream) else { return Ok(taken) };
+        match journal.get(first) {
+            Ok(Some(event)) => {
+                window.go_on_with(vec![event], Came::FromQueue);
+                logic.run(window)?;
+            }
+            Ok(None) => window.lost(&stream, first, "the log does not have the event")?,
+            Err(error @ (ReadError::Lost { .. } | ReadError::Trimmed { .. })) => {
+                window.lost(&stream, first, &error.to_string())?;
+            }
+            Err(error) => return Err(error.into()),
+        }
         if window.pause.is_some() {
             return Ok(taken);
         }
     }
-    Ok(TAKEN_UP_MAX)
+    Ok(most)
 }

@@ -34,12 +34,14 @@ impl Default for Retry {
 impl Retry {
     /// How long to wait after so many failures; `None`: it is parked.
     pub(crate) fn after(&self, failures: u32, random: &dyn Random) -> Option<Duration> {
-        if failures >= self.attempts {
-            return None;
-        }
+        (failures < self.attempts).then(|| self.wait(failures, random))
+    }
+
+    /// How long to wait after so many failures, however many they are.
+    pub(crate) fn wait(&self, failures: u32, random: &dyn Random) -> Duration {
         let doubled = self.first.saturating_mul(1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
         let micros = u64::try_from(doubled.min(self.most).as_micros()).unwrap_or(u64::MAX).max(1);
-        Some(Duration::from_micros(random.next_u64() % micros + 1))
+        Duration::from_micros(random.next_u64() % micros + 1)
     }
 }
 
@@ -70,6 +72,8 @@ pub struct HandlerSpec {
     pub(crate) horizon: u64,
     pub(crate) hops_max: u32,
     pub(crate) parked_max: u32,
+    pub(crate) waiting_max: u64,
+    pub(crate) effects_max: usize,
     pub(crate) exact: bool,
     pub(crate) by_hand: bool,
     pub(crate) keyed_by: Box<str>,
@@ -94,6 +98,8 @@ impl HandlerSpec {
             horizon: 1_000_000,
             hops_max: 16,
             parked_max: 10_000,
+            waiting_max: 1_000_000,
+            effects_max: 10_000,
             exact: false,
             by_hand: false,
             keyed_by: "".into(),
@@ -171,6 +177,21 @@ impl HandlerSpec {
     #[must_use]
     pub fn parked_max(mut self, streams: u32) -> Self {
         self.parked_max = streams;
+        self
+    }
+
+    /// So many events may wait in the queues of streams that are set aside before the handler pauses. Eight bytes of
+    /// memory each. Default: 1,000,000.
+    #[must_use]
+    pub fn waiting_max(mut self, events: u64) -> Self {
+        self.waiting_max = events;
+        self
+    }
+
+    /// So many effects may wait to be run before the handler takes no more events. Default: 10,000.
+    #[must_use]
+    pub fn effects_max(mut self, effects: usize) -> Self {
+        self.effects_max = effects;
         self
     }
 

@@ -1,19 +1,22 @@
 //! The events of one step while they are handled: who may run, what became of each, when it is enough.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::cache::Cache;
 use super::commit::{Decision, DecisionKind};
 use super::context::{Context, Emitted, Whose, seed};
 use super::error::HandlerError;
-use super::failure::Failure;
-use super::logic::Logic;
+use super::failure::{DEATHS_MAX, Failure};
+use super::keys::Keys;
+use super::logic::{Logic, panicked};
 use super::overlay::Overlay;
 use super::own;
-use super::queues::Queues;
+use super::queues::{Queues, shortened};
 use super::spec::HandlerSpec;
 use crate::event::NewEvent;
+use crate::limits::NAME_BYTES_MAX;
 use crate::{Event, Offset};
 
 /// Whether a window goes on after an event.
@@ -33,6 +36,9 @@ pub(crate) enum Came {
     FromQueue,
 }
 
+/// Stands where a change of a row says because of whose event it was: passing an offset made it.
+const SKIPS_OWN: &str = "$skips";
+
 /// The events of a step, and what they have changed so far.
 #[derive(Debug)]
 pub(crate) struct Window<'r> {
@@ -50,8 +56,13 @@ pub(crate) struct Window<'r> {
     pub outputs: Vec<NewEvent<'static>>,
     pub output_bytes: usize,
     pub decisions: Vec<Decision>,
+    decision_bytes: usize,
     /// Why the handler pauses behind what is done.
     pub pause: Option<String>,
+    /// So much is in the step that no more is to come in.
+    is_full: bool,
+    /// The event that killed the instances before, and is not to be run.
+    pub blamed: Option<(Offset, String)>,
     current: Emitted,
     /// Idempotency keys of admitted events.
     keys: BTreeMap<usize, Vec<u8>>,
@@ -73,7 +84,10 @@ impl<'r> Window<'r> {
             outputs: Vec::new(),
             output_bytes: 0,
             decisions: Vec::new(),
+            decision_bytes: 0,
             pause: None,
+            is_full: false,
+            blamed: None,
             current: Emitted::default(),
             keys: BTreeMap::new(),
         }
@@ -94,25 +108,46 @@ impl<'r> Window<'r> {
         Arc::clone(&self.events)
     }
 
-    /// Whether an event is to be run. One that waits behind others of its stream, or is a second one of the same
-    /// business fact, is done with here.
+    /// Whether an event is to be run. One that an operator wants passed over, that waits behind others of its stream,
+    /// or is a second one of the same business fact, is done with here. When the step is over, none is.
     pub fn admit(&mut self, index: usize, logic: &dyn Logic) -> Result<bool, HandlerError> {
         let events = self.events();
-        let Some(event) = events.get(index) else { return Ok(false) };
+        let Some(event) = events.get(index).filter(|_| !self.is_over()) else { return Ok(false) };
         self.overlay.begin(event.offset());
         self.current = Emitted::default();
+        let at = event.offset();
+        if let Some(why) = self.queues.skips.get(at) {
+            let why = why.into();
+            self.done_without(index, DecisionKind::Skipped, why)?;
+            return Ok(false);
+        }
         if self.came == Came::InTurn && self.queues.get(event.stream()).is_some() {
-            let decision = self.queues.queue(&mut self.overlay, self.cache, event.stream(), event.offset())?;
-            self.decisions.push(decision);
+            if self.queues.events() >= self.spec.waiting_max {
+                self.pause = Some(format!(
+                    "{} events wait in {} streams that are set aside, no more may",
+                    self.queues.events(),
+                    self.queues.streams()
+                ));
+                return Ok(false);
+            }
+            let decision = self.queues.queue(&mut self.overlay, self.cache, event.stream(), at)?;
+            self.decide(decision);
             self.done = index + 1;
             return Ok(false);
         }
-        let Some(key) = logic.idempotency_key(event) else { return Ok(true) };
-        let row = own::idempotency_key(&key);
-        let known = self.overlay.get(self.cache, &row)?;
-        let known = known.and_then(|value| value.first_chunk().map(|bytes| u64::from_be_bytes(*bytes)));
-        let at = event.offset();
-        if let Some(first) = known
+        if let Some((_, why)) = self.blamed.take_if(|(blamed, _)| *blamed == at) {
+            self.failed(index, event, Failure::park(why))?;
+            return Ok(false);
+        }
+        let key = match self.key_of(event, logic) {
+            Ok(Some(key)) => key,
+            Ok(None) => return Ok(true),
+            Err(failure) => {
+                self.failed(index, event, failure)?;
+                return Ok(false);
+            }
+        };
+        if let Some(first) = Keys::last(&mut self.overlay, self.cache, &key)?
             && first != at.raw()
             && at.raw().abs_diff(first) <= self.spec.horizon
         {
@@ -124,10 +159,48 @@ impl<'r> Window<'r> {
         Ok(true)
     }
 
+    /// Asks the user's code for an event's key, which can fail as the handling can.
+    fn key_of(&self, event: &Event, logic: &dyn Logic) -> Result<Option<Vec<u8>>, Failure> {
+        let asked = AssertUnwindSafe(|| logic.idempotency_key(event));
+        let key = catch_unwind(asked).map_err(|panic| panicked(&*panic))?;
+        match &key {
+            Some(key) if key.len() > NAME_BYTES_MAX => Err(Failure::park(format!(
+                "the event's idempotency key has {} bytes, and may have {NAME_BYTES_MAX}",
+                key.len()
+            ))),
+            _ => Ok(key),
+        }
+    }
+
+    /// Whether no more is to come into the step: it pauses, or is full.
+    pub fn is_over(&self) -> bool {
+        self.pause.is_some() || self.is_full
+    }
+
+    /// Notes a decision, of whose reason the beginning is kept.
+    pub fn decide(&mut self, decision: Decision) {
+        let reason = shortened(&decision.reason).into();
+        self.decisions.push(Decision { reason, ..decision });
+        self.decision_bytes += self.decisions.last().map_or(0, |decision| decision.reason.len() + 16);
+        self.note_fill();
+    }
+
+    fn note_fill(&mut self) {
+        self.is_full |= self.overlay.bytes() + self.output_bytes + self.decision_bytes > self.spec.window_bytes;
+    }
+
+    /// Parks the first event of a queue that the log does not have any more.
+    pub fn lost(&mut self, stream: &str, at: Offset, cause: &str) -> Result<(), HandlerError> {
+        self.overlay.begin(at);
+        let decision = self.queues.failed(&mut self.overlay, self.cache, stream, at, self.now_us, None, cause)?;
+        self.decide(decision);
+        Ok(())
+    }
+
     fn done_without(&mut self, index: usize, kind: DecisionKind, reason: Box<str>) -> Result<(), HandlerError> {
         let events = self.events();
         let Some(event) = events.get(index) else { return Ok(()) };
-        self.decisions.push(Decision { kind, offset: event.offset(), reason });
+        self.decide(Decision { kind, offset: event.offset(), reason });
         if self.came == Came::FromQueue {
             self.queues.done(&mut self.overlay, self.cache, event.stream(), self.now_us)?;
         }
@@ -187,7 +260,8 @@ impl<'r> Window<'r> {
         match outcome {
             Ok(()) => {
                 if let Some(key) = self.keys.remove(&index) {
-                    self.note_key(event, &key)?;
+                    let (at, stream) = (event.offset(), event.stream());
+                    self.queues.keys.note(&mut self.overlay, self.cache, &key, at, stream)?;
                 }
                 self.handled += 1;
                 self.output_bytes += emitted.bytes;
@@ -205,8 +279,8 @@ impl<'r> Window<'r> {
                 }
             }
         }
-        let full = self.overlay.bytes() + self.output_bytes > self.spec.window_bytes;
-        Ok(if full { Went::Enough } else { Went::On })
+        self.note_fill();
+        Ok(if self.is_full { Went::Enough } else { Went::On })
     }
 
     fn is_too_large(&self, emitted: &Emitted) -> bool {
@@ -228,6 +302,8 @@ impl<'r> Window<'r> {
                 return Ok(Went::On);
             }
             Failure::Park(_) => None,
+            Failure::Died(_) if failures >= DEATHS_MAX => None,
+            Failure::Died(_) => self.spec.retry.after(failures, &*self.spec.random),
             Failure::Retry { after, .. } => {
                 let growing = self.spec.retry.after(failures, &*self.spec.random);
                 growing.map(|growing| after.unwrap_or(growing))
@@ -238,20 +314,25 @@ impl<'r> Window<'r> {
             self.pause = Some(format!("{} streams are set aside, no more may be: {cause}", self.queues.streams()));
             return Ok(Went::Enough);
         }
+        if new && self.queues.events() >= self.spec.waiting_max {
+            self.pause = Some(format!("{} events are set aside, no more may be: {cause}", self.queues.events()));
+            return Ok(Went::Enough);
+        }
         let (stream, at) = (event.stream(), event.offset());
         let decision = self.queues.failed(&mut self.overlay, self.cache, stream, at, self.now_us, after, &cause)?;
-        self.decisions.push(decision);
+        self.decide(decision);
         self.done = index + 1;
         Ok(Went::On)
     }
 
-    fn note_key(&mut self, event: &Event, key: &[u8]) -> Result<(), HandlerError> {
-        let offset = event.offset();
-        let value = bytes::Bytes::copy_from_slice(&offset.raw().to_be_bytes());
-        let stream = event.stream();
-        self.overlay.put(self.cache, &own::idempotency_key(key), Some(value), stream)?;
-        let key = bytes::Bytes::copy_from_slice(key);
-        self.overlay.put(self.cache, &own::expiry_key(offset), Some(key), stream)?;
+    /// Forgets what is remembered for a while only, now that the handler is at this cursor.
+    pub fn forget_before(&mut self, cursor: Offset) -> Result<(), HandlerError> {
+        // Twice what a step can add, so that it is bounded, and does not pile up.
+        let most = self.spec.window_events.saturating_mul(2).min(16_384);
+        self.overlay.begin(cursor);
+        self.queues.skips.forget_before(&mut self.overlay, self.cache, cursor, SKIPS_OWN)?;
+        self.overlay.begin(cursor);
+        self.queues.keys.forget(&mut self.overlay, self.cache, cursor, self.spec.horizon, most)?;
         Ok(())
     }
 

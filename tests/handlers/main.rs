@@ -6,6 +6,11 @@
 mod asynchronous;
 mod journal;
 mod sink;
+mod common;
+mod control;
+mod effects;
+mod failures;
+mod fencing;
 mod steps;
 mod views;
 mod snapshots;

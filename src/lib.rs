@@ -33,7 +33,10 @@ mod handler;
 pub mod hostile;
 
 pub use batch::{Batch, Codec, Events, EventsBackward};
-pub use handler::{Context, Failure, Handler, HandlerError, HandlerSpec, Retry, Runner, Start, Step};
+pub use handler::{
+    Context, Difference, Failure, Handler, HandlerError, HandlerSpec, KeyDifference, Outputs, Put, Replay,
+    ReplayProgress, ReplayReport, Retry, Runner, Shadow, Start, Step, Until, Verdict, state_difference,
+};
 pub use journal::{Caps, Found, Journal, JournalRead, MemoryLog, OwnRecord, Pending};
 #[cfg(feature = "tokio")]
 pub use log::EventStream;

@@ -21,11 +21,18 @@ mod control;
 mod prove;
 mod runner;
 
+// Handling again what was handled before.
+mod follow;
+mod generation;
+mod replay;
+
 use crate::Event;
 
 pub use context::Context;
 pub use error::HandlerError;
 pub use failure::Failure;
+pub use generation::{KeyDifference, Shadow, state_difference};
+pub use replay::{Difference, Outputs, Put, Replay, ReplayProgress, ReplayReport, Until, Verdict};
 pub use runner::{Runner, Step};
 pub use spec::{HandlerSpec, Retry, Start};
 

@@ -8,6 +8,7 @@
 //! | `k` idempotency key           | offset of the event (big endian)                                         |
 //! | `x` offset (big endian)       | the idempotency key that ends with it                                    |
 //! | `s`                           | why the handler is paused                                                |
+//! | `f`                           | nothing: a shadow has followed the next record in part                   |
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -36,6 +37,7 @@ pub(crate) const EFFECTS: [u8; 2] = [OWN, b'e'];
 pub(crate) const KEYS: [u8; 2] = [OWN, b'k'];
 pub(crate) const EXPIRIES: [u8; 2] = [OWN, b'x'];
 pub(crate) const PAUSED: [u8; 2] = [OWN, b's'];
+pub(crate) const FOLLOWED_IN_PART: [u8; 2] = [OWN, b'f'];
 
 pub(crate) fn parked_key(stream: &str) -> Vec<u8> {
     [&PARKED, stream.as_bytes()].concat()

@@ -111,8 +111,13 @@ impl Runner {
         bring_up(&*journal, &*view, &spec, Some(Goal { at: last, sums: sums_of(&head) }))?;
         let cache = Cache::new(view, spec.space(), spec.cache_bytes);
         let queues = Queues::load(&cache)?;
-        let whose =
-            Whose { name: Arc::clone(&spec.name), log: journal.id(), epoch: head.epoch, hops_max: spec.hops_max };
+        let whose = Whose {
+            name: Arc::clone(&spec.name),
+            log: journal.id(),
+            epoch: head.epoch,
+            hops_max: spec.hops_max,
+            silent: false,
+        };
         let paused = match head.paused {
             true => Some(String::from_utf8_lossy(&cache.get(&own::PAUSED)?.0.unwrap_or_default()).into_owned()),
             false => None,
@@ -382,7 +387,7 @@ impl Runner {
     }
 }
 
-fn with_sums(head: Head, sums: Sums) -> Head {
+pub(super) fn with_sums(head: Head, sums: Sums) -> Head {
     Head { digest: sums.digest, own_digest: sums.own_digest, rows: sums.rows, own_rows: sums.own_rows, ..head }
 }
 
@@ -425,7 +430,7 @@ fn acquire(journal: &dyn Journal, spec: &HandlerSpec) -> Result<(Head, Offset), 
     }
 }
 
-fn first_head(journal: &dyn Journal, spec: &HandlerSpec) -> Head {
+pub(super) fn first_head(journal: &dyn Journal, spec: &HandlerSpec) -> Head {
     let cursor = match spec.start {
         Start::First => journal.head(),
         Start::End => journal.durable_end(),
@@ -479,6 +484,10 @@ fn act(window: &mut Window<'_>, paused: &mut Option<String>, event: &Event, aske
                 }
             }
         }
+        // The generation that takes over finds where this one stands still; asked of that one, it is done already.
+        Asked::CutOver(generation) if *generation != window.spec.generation => {
+            pause(window, paused, Asked::reason(event))?;
+        }
         Asked::Skip(_) | Asked::CutOver(_) => {}
     }
     Ok(())
@@ -494,7 +503,11 @@ fn pause(window: &mut Window<'_>, paused: &mut Option<String>, reason: String) -
 }
 
 /// Tries events again that wait, as far as they are due; returns how many were done with.
-fn take_up(journal: &dyn Journal, logic: &mut dyn Logic, window: &mut Window<'_>) -> Result<usize, HandlerError> {
+pub(super) fn take_up(
+    journal: &dyn Journal,
+    logic: &mut dyn Logic,
+    window: &mut Window<'_>,
+) -> Result<usize, HandlerError> {
     for taken in 0..TAKEN_UP_MAX {
         let first = window
             .queues

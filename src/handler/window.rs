@@ -8,6 +8,7 @@ use super::commit::{Decision, DecisionKind};
 use super::context::{Context, Emitted, Whose, seed};
 use super::error::HandlerError;
 use super::failure::Failure;
+use super::follow::Told;
 use super::logic::Logic;
 use super::overlay::Overlay;
 use super::own;
@@ -52,6 +53,8 @@ pub(crate) struct Window<'r> {
     pub decisions: Vec<Decision>,
     /// Why the handler pauses behind what is done.
     pub pause: Option<String>,
+    /// What a record says became of the events, where it is followed instead of decided anew.
+    pub told: Option<Told>,
     current: Emitted,
     /// Idempotency keys of admitted events.
     keys: BTreeMap<usize, Vec<u8>>,
@@ -74,6 +77,7 @@ impl<'r> Window<'r> {
             output_bytes: 0,
             decisions: Vec::new(),
             pause: None,
+            told: None,
             current: Emitted::default(),
             keys: BTreeMap::new(),
         }
@@ -101,6 +105,16 @@ impl<'r> Window<'r> {
         let Some(event) = events.get(index) else { return Ok(false) };
         self.overlay.begin(event.offset());
         self.current = Emitted::default();
+        if let Some(told) = &self.told {
+            let decision = told.of(event.offset()).filter(|_| self.came == Came::InTurn).cloned();
+            let Some(decision) = decision else {
+                self.keys.extend(logic.idempotency_key(event).map(|key| (index, key)));
+                return Ok(true);
+            };
+            self.decisions.push(decision);
+            self.done = index + 1;
+            return Ok(false);
+        }
         if self.came == Came::InTurn && self.queues.get(event.stream()).is_some() {
             let decision = self.queues.queue(&mut self.overlay, self.cache, event.stream(), event.offset())?;
             self.decisions.push(decision);
@@ -203,6 +217,12 @@ impl<'r> Window<'r> {
     }
 
     fn failed(&mut self, index: usize, event: &Event, failure: Failure) -> Result<Went, HandlerError> {
+        if let Some(told) = &mut self.told
+            && !told.may_skip(&failure)
+        {
+            told.failed = Some((event.offset(), failure));
+            return Ok(Went::Enough);
+        }
         let cause = failure.to_string();
         let failures = self.queues.get(event.stream()).map_or(0, |aside| aside.row.failures) + 1;
         let after = match failure {

@@ -1,3 +1,5 @@
 //! Handlers: what they promise, by behaviour.
 
+mod generations;
+mod replay;
 mod steps;

@@ -29,13 +29,17 @@ mod log;
 mod journal;
 mod view;
 mod handler;
+mod sink;
 #[doc(hidden)]
 pub mod hostile;
 
 pub use batch::{Batch, Codec, Events, EventsBackward};
+#[cfg(feature = "tokio")]
+pub use handler::{Async, AsyncHandler};
 pub use handler::{
     Context, Difference, Failure, Handler, HandlerError, HandlerSpec, KeyDifference, Outputs, Put, Replay,
-    ReplayProgress, ReplayReport, Retry, Runner, Shadow, Start, Step, Until, Verdict, state_difference,
+    ReplayProgress, ReplayReport, Retry, RowError, Runner, Shadow, SnapshotError, Start, State, StateError,
+    StateReader, StateRows, StateValue, Step, Until, ValueError, Verdict, state_difference,
 };
 pub use journal::{Caps, Found, Journal, JournalRead, MemoryLog, OwnRecord, Pending};
 #[cfg(feature = "tokio")]
@@ -47,15 +51,28 @@ pub use log::{
     TouchedStream, VerifyReport, Writer, repair, verify,
 };
 pub use segment::ReadMode;
+pub use sink::{NotACursor, Sink, SinkCursor, SinkError};
+#[cfg(feature = "redb")]
+pub use view::RedbView;
+#[cfg(feature = "sled")]
+pub use view::SledView;
+#[cfg(any(feature = "redb", feature = "sled"))]
+pub use view::ViewOptions;
 pub use view::{Bookmark, Change, Digest, MemoryView, Rows, Space, Trust, View, ViewError};
 
 /// The seams between a log and the world, for tests of programs that use a log.
 pub mod testkit {
     pub use crate::disk::*;
+    #[doc(hidden)]
+    pub use crate::handler::recorder::{
+        RecordedWrite, Recorder, make_snapshot, rebuild_into, snapshot_files, snapshot_is_due, state_value,
+    };
     pub use crate::hostile;
+    pub use crate::journal::{journal_conformance, journal_reopen_conformance, own_append};
     pub use crate::log::{repair_with, verify_with};
     #[cfg(feature = "planted-bugs")]
     pub use crate::planted::{plant, planted_bugs};
+    pub use crate::view::{ViewHost, view_conformance};
 }
 
 #[cfg(feature = "cli")]

@@ -36,12 +36,14 @@ bugs! {
     HeadNotSynced, "head-not-synced", "a segment gets its name before its head is durable";
     RenameNotSynced, "rename-not-synced", "the directory is not synced when a segment got its name";
     CreationNotSynced, "creation-not-synced", "the directory is not synced when the log was made";
+    SealedTooShort, "sealed-too-short", "a sealed file gets its length before its footer and trailer are durable";
     // A log that is opened again.
     AppendBehindTorn, "append-behind-torn", "a torn tail stays, and new batches are put behind it";
     TornNotCleared, "torn-not-cleared", "the rest of a torn tail stays behind the mark in its place";
     TornNotKept, "torn-not-kept", "what is cut is not kept aside";
     RecoveryNotSynced, "recovery-not-synced", "what was found is served without a sync of it";
     BootIgnored, "boot-ignored", "a lost write before a kept one is damage after a power cut too";
+    HintsIgnored, "hints-ignored", "what later batches know to be durable is not asked where a batch is not whole";
     VersionsForgotten, "versions-forgotten", "the streams of the active segment are not read when a log is opened";
     LockNotTaken, "lock-not-taken", "a lock that another handle holds counts as taken";
     // What is read.
@@ -59,6 +61,7 @@ bugs! {
     CursorInPlace, "cursor-in-place", "a cursor's durable slot is overwritten";
     CursorNotSynced, "cursor-not-synced", "a commit of a cursor is not synced";
     CursorAhead, "cursor-ahead", "a cursor may be ahead of the durable end";
+    CursorOfAnyHistory, "cursor-of-any-history", "a cursor is not held against the event before it";
 }
 
 /// Whether the code is to have a bug.

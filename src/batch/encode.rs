@@ -72,6 +72,11 @@ impl OpenBatch {
         self.kind
     }
 
+    /// The offset of its first event.
+    pub fn first(&self) -> u64 {
+        self.base_offset
+    }
+
     /// Length of the batch if it were closed now.
     pub fn len(&self) -> usize {
         HEADER_BYTES + aligned(self.raw_len())

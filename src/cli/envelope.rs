@@ -16,6 +16,7 @@
 //! | headers         | an object, or pairs in an array where a name comes twice; absent without headers  |
 //! | data            | the payload byte for byte, where it is JSON that begins, ends and stays on a line |
 //! | data_base64     | any other payload; neither key without a payload                                  |
+//! | commit          | what a handler's record says, where events are shown; not read back: `commit.rs`  |
 
 use std::borrow::Cow;
 use std::fmt;
@@ -114,7 +115,7 @@ pub(super) fn encode(event: EventRef<'_>, out: &mut Vec<u8>) -> Result<(), Failu
 }
 
 /// The data as JSON that can stand within a line and be read back as the same bytes.
-fn as_json_line(data: &[u8]) -> Option<&RawValue> {
+pub(super) fn as_json_line(data: &[u8]) -> Option<&RawValue> {
     // Blanks around a value would not come back; a line's end within it would end the line.
     let json: &RawValue = serde_json::from_slice(data).ok()?;
     (json.get().len() == data.len() && !data.iter().any(|byte| matches!(byte, b'\n' | b'\r'))).then_some(json)

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 
 use crate::{EventRef, Offset};
 
+use super::commit;
 use super::envelope;
 use super::failure::Failure;
 use super::fields::Fields;
@@ -143,6 +144,7 @@ impl Printer {
             Format::Json => {
                 self.json.clear();
                 envelope::encode(event, &mut self.json)?;
+                commit::add(event, &mut self.json);
                 self.json.push(b'\n');
                 if self.out.is_terminal() {
                     self.out.write(json_for_terminal(&String::from_utf8_lossy(&self.json)).as_bytes())

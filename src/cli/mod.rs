@@ -6,6 +6,7 @@
 mod append;
 mod bench;
 mod cat;
+mod commit;
 mod completions;
 mod consumed;
 mod consumers;
@@ -30,6 +31,7 @@ mod progress;
 mod repair;
 mod same;
 mod stat;
+mod state;
 mod streams;
 mod tail;
 mod target;
@@ -95,6 +97,7 @@ enum Verb {
     Streams(streams::StreamsArgs),
     Types(types::TypesArgs),
     Stat(stat::StatArgs),
+    State(state::StateArgs),
     Same(same::SameArgs),
     Consumers(consumers::ConsumersArgs),
     Lag(consumers::LagArgs),
@@ -121,6 +124,7 @@ impl Verb {
             Verb::Streams(args) => args.run(json),
             Verb::Types(args) => args.run(json),
             Verb::Stat(args) => args.run(json),
+            Verb::State(args) => args.run(json),
             Verb::Same(args) => args.run(json),
             Verb::Consumers(args) => args.run(json),
             Verb::Lag(args) => args.run(json),

@@ -23,7 +23,7 @@
 //! | 124 |     4 | changes      | in the body                                                                   |
 //! | 128 |     4 | decisions    | in the body                                                                   |
 //! | 132 |     4 | streams      | in the body                                                                   |
-//! | 136 |     4 | flags        | bit 0: paused                                                                 |
+//! | 136 |     4 | flags        | bit 0: paused; bit 1: exact, every write of each event is in the body         |
 //! | 140 |     4 | parked       | streams that are set aside                                                    |
 //! | 144 |     8 | bytes        | of the bodies of all records of this generation so far                        |
 //! | 152 |     8 | reserved     | zero                                                                          |
@@ -87,6 +87,9 @@ pub(crate) struct Head {
     pub previous: Option<Offset>,
     pub outputs: u32,
     pub paused: bool,
+    /// Every write of each event is in the body, so that a part of the record can be told apart; otherwise only the
+    /// last one of each key need be there.
+    pub exact: bool,
     pub parked: u32,
     /// Bytes of the bodies of all records of this generation so far.
     pub bytes: u64,
@@ -178,7 +181,7 @@ fn parse_head(input: &mut Input<'_>) -> Option<(Head, Counts)> {
     let outputs = input.u32()?;
     let counts = Counts { changes: input.u32()?, decisions: input.u32()?, streams: input.u32()? };
     let (flags, parked, bytes, reserved) = (input.u32()?, input.u32()?, input.u64()?, input.u64()?);
-    if flags > 1 || reserved != 0 {
+    if flags > 3 || reserved != 0 {
         return None;
     }
     let head = Head {
@@ -196,7 +199,8 @@ fn parse_head(input: &mut Input<'_>) -> Option<(Head, Counts)> {
         emitted,
         previous: (previous != NONE).then(|| Offset::from_raw(previous)),
         outputs,
-        paused: flags & 1 == 1,
+        paused: flags & 1 != 0,
+        exact: flags & 2 != 0,
         parked,
         bytes,
     };
@@ -273,7 +277,7 @@ impl Record {
         out.extend(count(self.writes.len()));
         out.extend(count(self.decisions.len()));
         out.extend(count(self.streams.len()));
-        out.extend(u32::from(head.paused).to_le_bytes());
+        out.extend((u32::from(head.paused) | u32::from(head.exact) << 1).to_le_bytes());
         out.extend(head.parked.to_le_bytes());
         out.extend(head.bytes.to_le_bytes());
         out.extend([0; 8]);

@@ -5,9 +5,22 @@ use bytes::Bytes;
 use super::cache::Cache;
 use super::overlay::Overlay;
 use super::own::{self, EffectRow, user_key};
+use super::value;
 use crate::event::{NewEvent, check_name, check_user_stream};
 use crate::view::ViewError;
 use crate::{Event, InvalidEvent, LogId, Offset, Timestamp};
+
+/// Why a row could not be read or set.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RowError {
+    /// The bytes of the row are not those of such a value.
+    #[error(transparent)]
+    Value(#[from] value::ValueError),
+    /// The view failed.
+    #[error(transparent)]
+    View(#[from] ViewError),
+}
 
 /// Headers of an event that a handler put out.
 pub(crate) const CORRELATION: &str = "correlation";
@@ -67,6 +80,36 @@ impl Context<'_> {
         self.overlay.put(self.cache, &user_key(key), value, self.event.stream())
     }
 
+    /// A row as a typed value, written by [`put`](Context::put) or [`put_json`](Context::put_json).
+    ///
+    /// # Errors
+    /// When the row is of another type: the event is then parked. When the view fails: the step is then done again.
+    #[cfg(any(feature = "bincode", feature = "json"))]
+    pub fn get<T: serde::de::DeserializeOwned>(&mut self, key: impl AsRef<[u8]>) -> Result<Option<T>, RowError> {
+        let value = self.get_encoded(key.as_ref())?;
+        Ok(value.map(|value| value::decode(&value)).transpose()?)
+    }
+
+    /// Sets a row to a typed value, in bincode.
+    ///
+    /// # Errors
+    /// When the value cannot be encoded: the event is then parked. When the view fails: the step is then done again.
+    #[cfg(feature = "bincode")]
+    pub fn put<T: serde::Serialize + ?Sized>(&mut self, key: impl AsRef<[u8]>, value: &T) -> Result<(), RowError> {
+        let value = value::encode(value)?;
+        Ok(self.put_encoded(key.as_ref(), Some(value.into()))?)
+    }
+
+    /// Sets a row to a typed value, in JSON: `annals state` shows it.
+    ///
+    /// # Errors
+    /// See [`put`](Context::put).
+    #[cfg(feature = "json")]
+    pub fn put_json<T: serde::Serialize + ?Sized>(&mut self, key: impl AsRef<[u8]>, value: &T) -> Result<(), RowError> {
+        let value = value::encode_json(value)?;
+        Ok(self.put_encoded(key.as_ref(), Some(value.into()))?)
+    }
+
     /// The bytes of a row.
     ///
     /// # Errors
@@ -80,7 +123,7 @@ impl Context<'_> {
     /// # Errors
     /// When the view fails: the step is then done again.
     pub fn put_bytes(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<(), ViewError> {
-        let value = [&[0], value.as_ref()].concat();
+        let value = [&[value::RAW], value.as_ref()].concat();
         self.put_encoded(key.as_ref(), Some(value.into()))
     }
 

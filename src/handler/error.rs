@@ -1,5 +1,6 @@
 //! Why a handler could not be opened, or stopped. What was committed stays; nothing else was kept.
 
+use super::state::StateError;
 use crate::limits::HANDLER_NAME_BYTES_MAX;
 use crate::view::ViewError;
 use crate::{AppendError, LogId, Offset, ReadError};
@@ -148,6 +149,9 @@ pub enum HandlerError {
     /// The log could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// Its state could not be made again from the log.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// The view failed.
     #[error(transparent)]
     View(#[from] ViewError),

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::context::RowError;
+use super::value::ValueError;
+
 /// What went wrong, as the handler saw it.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -62,5 +65,6 @@ fn is_lasting(cause: &Cause) -> bool {
     if cause.is::<serde_json::Error>() {
         return true;
     }
-    cause.is::<std::str::Utf8Error>() || cause.is::<crate::InvalidEvent>()
+    let value = cause.downcast_ref::<RowError>().is_some_and(|error| matches!(error, RowError::Value(_)));
+    value || cause.is::<ValueError>() || cause.is::<std::str::Utf8Error>() || cause.is::<crate::InvalidEvent>()
 }

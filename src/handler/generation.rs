@@ -33,6 +33,7 @@ use super::overlay::Overlay;
 use super::own::{self, EFFECTS, PARKED, QUEUED};
 use super::prove::{Goal, bookmark_of, bring_up, sums_of};
 use super::runner::{Step, first_head, with_sums};
+use super::snapshot::Snapshots;
 use super::spec::HandlerSpec;
 use super::{Handler, replay};
 use crate::journal::{Journal, Pending};
@@ -91,7 +92,13 @@ impl Shadow {
     ) -> Result<Shadow, HandlerError> {
         spec.check()?;
         let (head, last) = acquire(&*journal, &spec)?;
-        bring_up(&*journal, &*view, &spec, Some(Goal { at: last, sums: sums_of(&head) }))?;
+        bring_up(
+            &*journal,
+            Snapshots::of_journal(&*journal).as_ref(),
+            &*view,
+            &spec,
+            Some(Goal { at: last, sums: sums_of(&head) }),
+        )?;
         let cache = Cache::new(view, spec.space(), spec.cache_bytes);
         let waited_done = cache.get(&own::FOLLOWED_IN_PART)?.0.is_some();
         let whose = Whose {
@@ -388,10 +395,8 @@ fn live_head(journal: &dyn Journal, spec: &HandlerSpec) -> Result<(Head, Offset)
 fn acquire(journal: &dyn Journal, spec: &HandlerSpec) -> Result<(Head, Offset), HandlerError> {
     let stream = spec.shadow_stream();
     loop {
-        let (live, live_at) = live_head(journal, spec)?;
-        if live.generation == spec.generation {
-            return Err(HandlerError::Live { name: spec.name.as_ref().to_owned(), generation: spec.generation });
-        }
+        // Each change of who is the live one raises its epoch.
+        let epoch = live_head(journal, spec)?.0.epoch;
         let before = journal.last(&stream)?;
         let expect = before.as_ref().map_or(Expect::None, |record| Expect::Last(record.offset));
         let head = match base(journal, spec)? {
@@ -403,18 +408,31 @@ fn acquire(journal: &dyn Journal, spec: &HandlerSpec) -> Result<(Head, Offset), 
             Some((head, at)) => Head {
                 kind: RecordKind::Acquired,
                 epoch: head.epoch + 1,
+                exact: spec.exact,
                 previous: Some(at),
                 outputs: 0,
                 paused: false,
                 ..head
             },
         };
-        let record = Event::new(stream.as_str(), head.kind.event_type()).data(Record::of(head.clone()).encode());
-        let append = Append::new().expect(spec.stream(), Expect::Last(live_at)).own(record, expect);
-        match journal.append(append) {
-            Ok(pending) => return Ok((head, pending.wait()?.first())),
-            Err(AppendError::WrongVersion { .. }) => {} // the live one went on, or another instance starts too
-            Err(error) => return Err(error.into()),
+        let data = Record::of(head.clone()).encode();
+        // What was found above holds while the epoch does, so a live one that goes on cannot win this for ever.
+        loop {
+            let (live, live_at) = live_head(journal, spec)?;
+            if live.generation == spec.generation {
+                return Err(HandlerError::Live { name: spec.name.as_ref().to_owned(), generation: spec.generation });
+            }
+            if live.epoch != epoch {
+                break;
+            }
+            let record = Event::new(stream.as_str(), head.kind.event_type()).data(data.as_slice());
+            let append = Append::new().expect(spec.stream(), Expect::Last(live_at)).own(record, expect);
+            match journal.append(append) {
+                Ok(pending) => return Ok((head, pending.wait()?.first())),
+                Err(AppendError::WrongVersion { stream: moved, .. }) if moved == spec.stream() => {} // it went on
+                Err(AppendError::WrongVersion { .. }) => break, // another instance starts too
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 }

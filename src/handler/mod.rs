@@ -11,6 +11,7 @@ mod spec;
 mod cache;
 mod overlay;
 mod own;
+pub(crate) mod value;
 
 // A step.
 mod context;
@@ -20,6 +21,14 @@ mod queues;
 mod control;
 mod prove;
 mod runner;
+#[cfg(feature = "tokio")]
+mod asynchronous;
+
+// State as the records say it: at any place, without the view.
+pub(crate) mod records;
+pub(crate) mod snapshot;
+mod state;
+pub(crate) mod recorder;
 
 // Handling again what was handled before.
 mod follow;
@@ -28,13 +37,18 @@ mod replay;
 
 use crate::Event;
 
-pub use context::Context;
+#[cfg(feature = "tokio")]
+pub use asynchronous::{Async, AsyncHandler};
+pub use context::{Context, RowError};
 pub use error::HandlerError;
 pub use failure::Failure;
 pub use generation::{KeyDifference, Shadow, state_difference};
 pub use replay::{Difference, Outputs, Put, Replay, ReplayProgress, ReplayReport, Until, Verdict};
 pub use runner::{Runner, Step};
+pub use snapshot::SnapshotError;
 pub use spec::{HandlerSpec, Retry, Start};
+pub use state::{State, StateError, StateReader, StateRows, StateValue};
+pub use value::ValueError;
 
 /// Business logic with state.
 ///

@@ -3,10 +3,13 @@
 use super::commit::Record;
 use super::error::HandlerError;
 use super::overlay::Sums;
+use super::records::{History, Placed};
+use super::snapshot::Snapshots;
 use super::spec::HandlerSpec;
-use crate::journal::{Found, Journal};
+use super::state::{StateError, rebuild_into};
+use crate::Offset;
+use crate::journal::Journal;
 use crate::view::{Bookmark, Change, Digest, Space, Trust, View, ViewError};
-use crate::{Filter, Offset};
 
 /// What a record's rows add up to.
 pub(crate) fn sums_of(record: &super::commit::Head) -> Sums {
@@ -29,6 +32,7 @@ pub(crate) struct Goal {
 /// Brings the view of a handler to its last record: believed as far as it proves itself, else made again.
 pub(crate) fn bring_up(
     journal: &dyn Journal,
+    snapshots: Option<&Snapshots>,
     view: &dyn View,
     spec: &HandlerSpec,
     goal: Option<Goal>,
@@ -51,11 +55,14 @@ pub(crate) fn bring_up(
     let Some(goal) = goal else {
         return Ok(view.clear(&space)?);
     };
-    if from.is_none() {
-        tracing::info!(handler = %space, "the view is made again from the log");
-        view.clear(&space)?;
+    match from {
+        Some(from) => apply_records(journal, view, &space, from, goal),
+        None => {
+            tracing::info!(handler = %space, "the view is made again from the log");
+            rebuild_into(journal.into(), snapshots.cloned(), view, &space)?;
+            Ok(())
+        }
     }
-    apply_records(journal, view, spec, from.unwrap_or(journal.head()), goal)
 }
 
 /// Whether what a view says of itself agrees with the log, and its rows with that.
@@ -88,36 +95,28 @@ fn adds_up(journal: &dyn Journal, view: &dyn View, space: &Space, bookmark: &Boo
     Ok((digest, rows) == (bookmark.digest, bookmark.rows))
 }
 
-/// Applies the records of a generation from an offset on.
+/// Applies the records of a generation from an offset on, many of them at once.
 fn apply_records(
     journal: &dyn Journal,
     view: &dyn View,
-    spec: &HandlerSpec,
+    space: &Space,
     from: Offset,
     goal: Goal,
 ) -> Result<(), HandlerError> {
-    let space = spec.space();
-    let filter =
-        Filter::new().stream_named(&spec.stream()).stream_named(&format!("{}@{}", spec.stream(), spec.generation));
-    let mut read = journal.read(from, goal.at.plus(1), &filter);
-    loop {
-        let batch = match read.look()? {
-            Found::End => return Ok(()),
-            Found::Nothing => continue,
-            Found::Batch(batch) => batch,
-        };
-        for event in batch.events() {
-            let bad = || HandlerError::Record { name: spec.name.as_ref().to_owned(), at: event.offset() };
-            let record = Record::decode(&bytes::Bytes::copy_from_slice(event.data())).ok_or_else(bad)?;
-            if record.head.generation != spec.generation {
-                continue;
-            }
-            let changes: Vec<Change> = record
-                .writes
-                .iter()
-                .map(|write| Change { key: write.key.clone(), value: write.value.clone() })
-                .collect();
-            view.apply(&space, &changes, &bookmark_of(journal, event.offset(), &sums_of(&record.head)))?;
+    const CHANGES: usize = 4096;
+    let mut changes = Vec::new();
+    let history: History<'_> = journal.into();
+    for placed in history.records(space, from)? {
+        let Placed { offset, record } = placed.map_err(StateError::from)?;
+        if offset > goal.at {
+            break;
+        }
+        let bookmark = bookmark_of(journal, offset, &sums_of(&record.head));
+        changes.extend(record.writes.into_iter().map(|write| Change { key: write.key, value: write.value }));
+        if changes.len() >= CHANGES || offset == goal.at {
+            view.apply(space, &changes, &bookmark)?;
+            changes.clear();
         }
     }
+    Ok(())
 }

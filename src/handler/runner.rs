@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Handler;
@@ -15,7 +16,9 @@ use super::logic::{Calls, Logic};
 use super::overlay::Sums;
 use super::prove::{Goal, bookmark_of, bring_up, sums_of};
 use super::queues::Queues;
+use super::snapshot::Snapshots;
 use super::spec::{HandlerSpec, Start};
+use super::state::make_snapshot;
 use super::window::{Came, Window};
 use super::{commit, own};
 use crate::journal::{Found, Journal, JournalRead, Pending};
@@ -75,6 +78,9 @@ pub struct Runner {
     passed: bool,
     paused: Option<String>,
     stopped: bool,
+    snapshots: Option<Snapshots>,
+    /// A snapshot that is being made.
+    making: Option<JoinHandle<()>>,
 }
 
 impl fmt::Debug for Runner {
@@ -108,7 +114,8 @@ impl Runner {
     ) -> Result<Runner, HandlerError> {
         spec.check()?;
         let (head, last) = acquire(&*journal, &spec)?;
-        bring_up(&*journal, &*view, &spec, Some(Goal { at: last, sums: sums_of(&head) }))?;
+        let snapshots = Snapshots::of_journal(&*journal);
+        bring_up(&*journal, snapshots.as_ref(), &*view, &spec, Some(Goal { at: last, sums: sums_of(&head) }))?;
         let cache = Cache::new(view, spec.space(), spec.cache_bytes);
         let queues = Queues::load(&cache)?;
         let whose = Whose {
@@ -139,6 +146,8 @@ impl Runner {
             read_to,
             paused,
             stopped: false,
+            snapshots,
+            making: None,
         })
     }
 
@@ -150,6 +159,15 @@ impl Runner {
     /// Streams that are set aside.
     pub fn parked(&self) -> usize {
         self.queues.streams()
+    }
+
+    /// A row of its state as of its last step, kept or not yet: the bytes that were put.
+    ///
+    /// # Errors
+    /// When the view fails.
+    pub fn get_bytes(&self, key: impl AsRef<[u8]>) -> Result<Option<bytes::Bytes>, HandlerError> {
+        let (value, _) = self.cache.get(&own::user_key(key.as_ref()))?;
+        Ok(value.map(|value| value.slice(1.min(value.len())..)))
     }
 
     /// Does what is to be done next, at most one window of it. What it appended may still be on its way to the disk.
@@ -191,7 +209,31 @@ impl Runner {
             let bookmark = bookmark_of(&*self.journal, self.last, &sums_of(&self.head));
             self.cache.apply(&bookmark)?;
         }
+        self.make_snapshot();
         Ok(())
+    }
+
+    /// Makes a snapshot when one is due: beside the handler, unless it does its steps by hand.
+    fn make_snapshot(&mut self) {
+        if self.making.as_ref().is_some_and(|making| !making.is_finished()) {
+            return;
+        }
+        let space = self.cache.space().clone();
+        let Some(snapshots) = self.snapshots.clone().filter(|snapshots| snapshots.is_due(&space, &self.head)) else {
+            return;
+        };
+        let journal = Arc::clone(&self.journal);
+        let make = move || {
+            let journal: &dyn Journal = &*journal;
+            if let Err(error) = make_snapshot(journal.into(), &snapshots, &space) {
+                tracing::warn!(handler = %space, %error, "no snapshot was made; it is tried again later");
+            }
+        };
+        if self.spec.by_hand {
+            make();
+        } else {
+            self.making = Some(std::thread::spawn(make));
+        }
     }
 
     fn wait_for_all(&mut self) -> Result<(), HandlerError> {
@@ -326,7 +368,10 @@ impl Runner {
                     }
                     self.read_to = read.position();
                 }
-                Found::Nothing => self.read_to = read.position(),
+                Found::Nothing => {
+                    self.read_to = read.position();
+                    self.passed |= read.passed_events();
+                }
                 Found::End => {
                     self.read_to = read.position();
                     self.passed |= read.passed_events();
@@ -382,6 +427,10 @@ impl Runner {
     /// See [`HandlerError`].
     pub fn close(mut self) -> Result<(), HandlerError> {
         self.settle()?;
+        if let Some(making) = self.making.take() {
+            // A panic in it was shown; the log has all that a snapshot would.
+            let _ = making.join();
+        }
         self.cache.view().barrier()?;
         Ok(())
     }
@@ -413,9 +462,14 @@ fn acquire(journal: &dyn Journal, spec: &HandlerSpec) -> Result<(Head, Offset), 
             Some((head, _)) if head.fingerprint != spec.fingerprint() => {
                 return Err(HandlerError::Changed { name: name(), generation: spec.generation });
             }
-            Some((head, at)) => {
-                Head { kind: RecordKind::Acquired, epoch: head.epoch + 1, previous: Some(at), outputs: 0, ..head }
-            }
+            Some((head, at)) => Head {
+                kind: RecordKind::Acquired,
+                epoch: head.epoch + 1,
+                exact: spec.exact,
+                previous: Some(at),
+                outputs: 0,
+                ..head
+            },
         };
         let record =
             Event::new(stream.as_str(), RecordKind::Acquired.event_type()).data(Record::of(head.clone()).encode());
@@ -452,6 +506,7 @@ pub(super) fn first_head(journal: &dyn Journal, spec: &HandlerSpec) -> Head {
         previous: None,
         outputs: 0,
         paused: false,
+        exact: spec.exact,
         parked: 0,
         bytes: 0,
     }

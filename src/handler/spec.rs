@@ -71,6 +71,7 @@ pub struct HandlerSpec {
     pub(crate) hops_max: u32,
     pub(crate) parked_max: u32,
     pub(crate) exact: bool,
+    pub(crate) by_hand: bool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
 }
@@ -93,6 +94,7 @@ impl HandlerSpec {
             hops_max: 16,
             parked_max: 10_000,
             exact: false,
+            by_hand: false,
             clock: Arc::new(SystemClock::default()),
             random: Arc::new(SystemRandom),
         }
@@ -175,6 +177,14 @@ impl HandlerSpec {
     #[must_use]
     pub fn exact(mut self, exact: bool) -> Self {
         self.exact = exact;
+        self
+    }
+
+    /// Does what would be done beside it, such as snapshots, within its own steps, so that one seed is one run.
+    /// Default: no.
+    #[must_use]
+    pub fn by_hand(mut self, by_hand: bool) -> Self {
+        self.by_hand = by_hand;
         self
     }
 

@@ -1,8 +1,11 @@
 //! The log on disk as a journal.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Caps, Found, Journal, JournalRead, OwnRecord, Pending};
+use crate::disk::Disk;
 use crate::limits::BATCH_BYTES_MAX;
 use crate::{Append, AppendError, Batches, Durability, Event, Filter, Log, LogId, Offset, ReadError};
 
@@ -37,6 +40,10 @@ impl Journal for Log {
 
     fn read(&self, from: Offset, to: Offset, filter: &Filter) -> Box<dyn JournalRead> {
         Box::new(self.batches(from..to).matching(filter.clone()))
+    }
+
+    fn directory(&self) -> Option<(Arc<dyn Disk>, PathBuf)> {
+        Some((self.disk(), self.path().to_path_buf()))
     }
 
     fn wait_past(&self, offset: Offset, at_most: Duration) -> Result<Offset, ReadError> {

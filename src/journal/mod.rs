@@ -1,17 +1,23 @@
 //! What handlers need of a log: the trait behind which the log on disk and the one in memory stand, and a
 //! replicated one can.
 
+mod conformance;
 mod file;
 mod memory;
 
 use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::batch::Batch;
+use crate::disk::Disk;
+use crate::segment::CarriedRecord;
 use crate::{Append, AppendError, Appended, Durability, Event, Filter, LogId, Offset, ReadError, Receipt, Version};
 
+pub use conformance::{journal_conformance, journal_reopen_conformance, own_append};
 pub use memory::MemoryLog;
 
 /// What a journal can do.
@@ -38,6 +44,17 @@ pub struct OwnRecord {
     pub event_type: Box<str>,
     /// The part of its content that is carried on: all of a source's position, the head of a handler's commit.
     pub content: Bytes,
+}
+
+impl From<&CarriedRecord> for OwnRecord {
+    fn from(record: &CarriedRecord) -> Self {
+        OwnRecord {
+            offset: Offset::from_raw(record.offset),
+            version: Version::from_raw(record.version),
+            event_type: record.event_type.clone(),
+            content: record.content.clone(),
+        }
+    }
 }
 
 /// A log, as far as handlers need one: one total order of events, appends with expectations, reading, waiting.
@@ -78,6 +95,11 @@ pub trait Journal: fmt::Debug + Send + Sync {
     /// What a filter wants of the events from an offset up to another one, at most up to the durable end of now.
     fn read(&self, from: Offset, to: Offset, filter: &Filter) -> Box<dyn JournalRead>;
 
+    /// Where files beside the log may be kept, such as snapshots of handlers' state.
+    fn directory(&self) -> Option<(Arc<dyn Disk>, PathBuf)> {
+        None
+    }
+
     /// Waits until there is a durable event at an offset, at most for so long; returns the durable end.
     ///
     /// # Errors
@@ -92,7 +114,7 @@ pub enum Found {
     Batch(Batch),
     /// A batch without any: [`JournalRead::position`] is behind it.
     Nothing,
-    /// The end of the range.
+    /// The end of the range, or of what was durable when the read was made: [`JournalRead::position`] is there.
     End,
 }
 
@@ -151,5 +173,47 @@ impl Pending {
 impl From<Receipt> for Pending {
     fn from(receipt: Receipt) -> Self {
         Pending(State::Receipt(receipt))
+    }
+}
+
+impl<J: Journal + ?Sized> Journal for Arc<J> {
+    fn id(&self) -> LogId {
+        (**self).id()
+    }
+
+    fn caps(&self) -> Caps {
+        (**self).caps()
+    }
+
+    fn head(&self) -> Offset {
+        (**self).head()
+    }
+
+    fn durable_end(&self) -> Offset {
+        (**self).durable_end()
+    }
+
+    fn append(&self, append: Append<'_>) -> Result<Pending, AppendError> {
+        (**self).append(append)
+    }
+
+    fn last(&self, stream: &str) -> Result<Option<OwnRecord>, ReadError> {
+        (**self).last(stream)
+    }
+
+    fn get(&self, offset: Offset) -> Result<Option<Event>, ReadError> {
+        (**self).get(offset)
+    }
+
+    fn read(&self, from: Offset, to: Offset, filter: &Filter) -> Box<dyn JournalRead> {
+        (**self).read(from, to, filter)
+    }
+
+    fn directory(&self) -> Option<(Arc<dyn Disk>, PathBuf)> {
+        (**self).directory()
+    }
+
+    fn wait_past(&self, offset: Offset, at_most: Duration) -> Result<Offset, ReadError> {
+        (**self).wait_past(offset, at_most)
     }
 }

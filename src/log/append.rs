@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::error::AppendError;
-use super::own::{self, SOURCE_STREAMS, source_stream};
+use super::own::{self, source_stream};
 use super::producer::{EVICTIONS_BYTES_MAX, Producer};
 use crate::batch::OpenBatch;
 use crate::event::{NewEvent, check_name, check_user_stream};
@@ -37,6 +37,19 @@ impl Expect {
             Expect::Last(offset) => last.is_some_and(|(_, actual)| actual == offset),
         }
     }
+
+    /// Refuses an append when a stream whose last event is this one is not as expected.
+    pub(crate) fn check(self, stream: &str, last: Option<(Version, Offset)>) -> Result<(), AppendError> {
+        if self.holds(last) {
+            return Ok(());
+        }
+        Err(AppendError::WrongVersion {
+            stream: stream.to_owned(),
+            expected: self,
+            actual: last.map(|(version, _)| version),
+            last: last.map(|(_, offset)| offset),
+        })
+    }
 }
 
 impl fmt::Display for Expect {
@@ -66,13 +79,13 @@ pub enum Durability {
 /// Events that are appended together: all or none.
 #[derive(Debug, Clone, Default)]
 pub struct Append<'a> {
-    pub(super) events: Vec<NewEvent<'a>>,
-    pub(super) expectations: Vec<(Cow<'a, str>, Expect)>,
+    pub(crate) events: Vec<NewEvent<'a>>,
+    pub(crate) expectations: Vec<(Cow<'a, str>, Expect)>,
     pub(super) durability: Durability,
     /// The event of one of the log's own streams that closes the append.
-    pub(super) own: Option<NewEvent<'a>>,
+    pub(crate) own: Option<NewEvent<'a>>,
     several_owns: bool,
-    pub(super) producer: Option<Producer<'a>>,
+    pub(crate) producer: Option<Producer<'a>>,
 }
 
 impl<'a> Append<'a> {
@@ -151,12 +164,12 @@ impl<'a> Append<'a> {
     }
 
     /// All events in the order in which they take their offsets.
-    pub(super) fn all(&self) -> impl Iterator<Item = &NewEvent<'a>> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &NewEvent<'a>> {
         self.events.iter().chain(&self.own)
     }
 
     /// Checks all that can be said without the log; returns the bytes it takes at most.
-    pub(super) fn check(&self) -> Result<usize, AppendError> {
+    pub(crate) fn check(&self) -> Result<usize, AppendError> {
         if self.is_empty() {
             return Err(AppendError::Empty);
         }
@@ -212,11 +225,13 @@ impl<'a> Append<'a> {
 
 /// Checks an event of the log's own by its stream, whose name has the limit of all names.
 fn check_own(event: &NewEvent<'_>) -> Result<(), AppendError> {
-    match event.stream.strip_prefix(SOURCE_STREAMS) {
-        Some("") => check_name("source", "")?,
-        Some(_) => check_name("source", &event.stream)?,
-        None => check_name("handler", &event.stream)?,
-    }
+    let (what, name) = match event.stream.split_once('/') {
+        Some(("$source", name)) => ("source", name),
+        Some((_, name)) => ("handler", name),
+        None => ("handler", ""),
+    };
+    check_name(what, if name.is_empty() { name } else { &event.stream })?;
+    check_name("type", &event.event_type)?;
     event.check()?;
     match own::carried(&event.stream, &event.data).len() {
         bytes if bytes > SOURCE_POSITION_BYTES_MAX => Err(AppendError::PositionTooLong { bytes }),

@@ -258,8 +258,10 @@ pub enum AppendError {
         /// Its length.
         bytes: usize,
     },
-    /// As many sources as a log remembers. Nothing was written.
-    #[error("the log remembers {sources} sources already, which is as many as it can; nothing was written")]
+    /// As many sources and handlers as a log remembers. Nothing was written.
+    #[error(
+        "the log remembers {sources} sources and handlers already, which is as many as it can; nothing was written"
+    )]
     TooManySources {
         /// How many there are.
         sources: usize,

@@ -9,7 +9,7 @@ use super::layout::{self, What, segment_path};
 use super::lock::{LOCK_BYTES, LockRecord};
 use crate::Offset;
 use crate::batch::BatchError;
-use crate::disk::{Disk, DiskFile, Entry, Mode, is_full, read_full_at};
+use crate::disk::{BootId, Disk, DiskFile, Entry, Mode, is_full, read_full_at};
 use crate::planted::{Bug, planted};
 use crate::segment::{ReadHeader, ScanError, SegmentHeader, Trailer, read_header};
 
@@ -67,17 +67,27 @@ impl Listing {
 
 /// What the file `LOCK` says; `None` when it says nothing, or nothing whole.
 pub(super) fn lock_record(file: &dyn DiskFile) -> io::Result<Option<LockRecord>> {
+    Ok(read_lock_record(file)?.ok())
+}
+
+/// The same; where the record is not whole, the run of the system in which it was being written, as far as it says.
+pub(super) fn read_lock_record(file: &dyn DiskFile) -> io::Result<Result<LockRecord, Option<BootId>>> {
+    let mut torn = None;
     // It may be overwritten while it is read; that takes less than a microsecond.
     for _ in 0..16 {
         let mut bytes = [0; LOCK_BYTES];
         let read = read_full_at(file, &mut bytes, 0)?;
-        let record = LockRecord::decode(bytes.get(..read).unwrap_or_default());
-        if record.is_some() || read == 0 {
-            return Ok(record);
+        let bytes = bytes.get(..read).unwrap_or_default();
+        if let Some(record) = LockRecord::decode(bytes) {
+            return Ok(Ok(record));
+        }
+        torn = LockRecord::torn_boot(bytes);
+        if read == 0 {
+            break;
         }
         std::thread::yield_now();
     }
-    Ok(None)
+    Ok(Err(torn))
 }
 
 /// Takes the lock of the file `LOCK`; false when a writer has it.

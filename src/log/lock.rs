@@ -73,6 +73,13 @@ impl LockRecord {
         (input.u32()? == 0).then_some(record)
     }
 
+    /// The run of the system in which a record was written whose write was cut short: after a power cut that is
+    /// another run, so that what stands in the log has survived; in the same run it says nothing about that.
+    pub fn torn_boot(bytes: &[u8]) -> Option<BootId> {
+        let boot = bytes.get(8..24)?.first_chunk::<16>()?;
+        Some(BootId(u128::from_le_bytes(*boot)))
+    }
+
     /// Whether it was written in this run of the system; never, where runs cannot be told apart.
     pub fn is_of(&self, boot: BootId) -> bool {
         boot.0 != 0 && self.boot == boot

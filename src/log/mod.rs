@@ -7,9 +7,9 @@ mod layout;
 mod options;
 
 // An append: what is asked for, its place, its way to the disk.
-mod own;
+pub(crate) mod own;
 mod append;
-mod producer;
+pub(crate) mod producer;
 mod streams;
 mod gaps;
 mod plan;
@@ -63,7 +63,7 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 
-use crate::disk::Jobs;
+use crate::disk::{Disk, Jobs};
 use crate::journal::OwnRecord;
 use crate::{Event, LogId, Offset, TailEpoch, Timestamp, Version};
 use shared::{Shared, lock};
@@ -238,6 +238,11 @@ impl Log {
         &self.shared().dir
     }
 
+    /// The disk it is on.
+    pub(crate) fn disk(&self) -> Arc<dyn Disk> {
+        Arc::clone(&self.shared().env.disk)
+    }
+
     /// Identity of the log.
     pub fn id(&self) -> LogId {
         self.shared().id
@@ -277,13 +282,7 @@ impl Log {
     /// The last record of one of the log's own streams, durable or not yet.
     pub(crate) fn own_record(&self, stream: &str) -> Option<OwnRecord> {
         let plan = self.shared().plan();
-        let record = plan.carry.streams.get(stream)?;
-        Some(OwnRecord {
-            offset: Offset::from_raw(record.offset),
-            version: Version::from_raw(record.version),
-            event_type: record.event_type.clone(),
-            content: record.content.clone(),
-        })
+        plan.carry.streams.get(stream).map(OwnRecord::from)
     }
 
     /// Waits until all that was appended so far is durable; returns the offset after it.

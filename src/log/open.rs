@@ -5,8 +5,6 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::commit::Io;
 use super::consumer::Furthest;
 use super::error::OpenError;
@@ -18,19 +16,18 @@ use super::gaps::Gaps;
 use super::layout::{self, segment_path, unborn_path};
 use super::lock::{self, LockRecord};
 use super::options::Options;
-use super::own;
+use super::own::carry_on;
 use super::plan::{Plan, new_salt};
-use super::producer;
 use super::shared::Shared;
 use super::streams::Streams;
 use super::torn;
-use crate::batch::{BATCH_ALIGN, Batch, BatchError, HEADER_BYTES, Kind, Previous, checked_body, control_batch};
+use crate::batch::{BATCH_ALIGN, BatchError, HEADER_BYTES, Kind, Previous, checked_body, control_batch};
 use crate::disk::{DiskFile, Env, Mode};
 use crate::limits::SEGMENT_BYTES_FIRST;
 use crate::planted::{Bug, planted};
 use crate::segment::{
-    Bytesource, CarriedRecord, Carry, Contents, Evidence, PAGE_BYTES, RawBatch, Scan, ScanError, Segment,
-    SegmentHeader, Tail, Trailer, Verdict, read_trailer, recover, write_end,
+    Bytesource, Carry, Contents, Evidence, PAGE_BYTES, RawBatch, Scan, ScanError, Segment, SegmentHeader, Tail,
+    Trailer, Verdict, read_trailer, recover, write_end,
 };
 use crate::{LogId, Offset, TailEpoch};
 
@@ -151,6 +148,7 @@ struct FoundState {
     recorded_us: i64,
     tail_epoch: u32,
     last_kind: Kind,
+    last_at: u64,
     /// The largest durable end that a batch knew of, and the byte position up to which it speaks.
     hint: u64,
     durable_at: u64,
@@ -166,6 +164,7 @@ impl FoundState {
             recorded_us: 0,
             tail_epoch: header.tail_epoch.raw(),
             last_kind: Kind::Carry,
+            last_at: PAGE_BYTES as u64,
             hint: 0,
             durable_at: PAGE_BYTES as u64,
             unhinted: VecDeque::new(),
@@ -193,7 +192,7 @@ impl FoundState {
         let bad = |what| ScanError::Batch { at, error: BatchError::Corrupt(what) };
         self.recorded_us = self.recorded_us.max(batch.header.recorded_last_us());
         self.tail_epoch = self.tail_epoch.max(batch.header.tail_epoch);
-        self.last_kind = batch.header.kind;
+        (self.last_kind, self.last_at) = (batch.header.kind, at);
         self.hint(&batch);
         match (batch.header.kind, &mut self.carry) {
             (Kind::Carry, None) => {
@@ -216,20 +215,6 @@ impl FoundState {
         }
         Ok(())
     }
-}
-
-/// Takes note of what a batch carries on: records of the log's own streams, and appends of producers.
-pub(super) fn carry_on(carry: &mut Carry, batch: &Batch) {
-    for event in batch.events().filter(|event| event.is_system()) {
-        let record = CarriedRecord {
-            offset: event.offset().raw(),
-            version: event.version().raw(),
-            event_type: event.event_type().into(),
-            content: Bytes::copy_from_slice(own::carried(event.stream(), event.data())),
-        };
-        carry.streams.insert(event.stream().into(), record);
-    }
-    producer::take_note(carry, batch);
 }
 
 impl Opening<'_> {
@@ -338,6 +323,7 @@ impl Opening<'_> {
             segment.note(&batch.header, batch.at);
             state.batch(&header, batch)
         });
+        self.note_earlier_cut(&segment, &state)?;
         let path = &segment.path;
         let mut tail = tail.map_err(|error| open_scan_failed(path, error, base, evidence.durable_end.max(base)))?;
         match &tail.verdict {
@@ -402,6 +388,22 @@ impl Opening<'_> {
         tracing::warn!(file = %path.display(), at = tail.end_at, bytes, kept = %kept.display(), why, "cut a torn tail");
         let (file, at, why) = (path.clone(), tail.end_at, why.to_owned());
         self.report.torn = Some(TornTail { file, at, bytes, kept, why });
+        Ok(())
+    }
+
+    /// An open that cut a torn tail and then failed has told nobody of it. The next one does, as long as nothing stands
+    /// behind the mark that it left.
+    fn note_earlier_cut(&mut self, segment: &Segment, found: &FoundState) -> Result<(), OpenError> {
+        if found.last_kind != Kind::Mark {
+            return Ok(());
+        }
+        let kept = torn::kept_of(self.disk(), self.dir, segment.base(), found.last_at);
+        let kept = kept.map_err(|error| open_failed("listing", &self.dir.join(layout::TORN), error))?;
+        for kept in kept {
+            let (file, at, kept) = (segment.path.display(), found.last_at, kept.display());
+            let what = "nothing was appended since; what was cut is kept in";
+            self.report.notes.push(format!("an earlier open cut a torn tail of {file} at byte {at}, {what} {kept}"));
+        }
         Ok(())
     }
 

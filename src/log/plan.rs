@@ -5,14 +5,12 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::append::Append;
 use super::error::{AppendError, IoFailure};
 use super::gaps::Gaps;
 use super::layout::{room_path, unborn_path};
-use super::own;
-use super::producer::{self, EVICTED_STREAM, Judged};
+use super::own::{self, kind_of};
+use super::producer::{self, Judged};
 use super::receipt::{Appended, Receipt, Versions};
 use super::shared::Shared;
 use super::streams::{Last, Older, Streams};
@@ -20,11 +18,11 @@ use crate::batch::{ClosedBatch, HEADER_BYTES, Kind, OpenBatch, Salt, StreamRef, 
 use crate::disk::{DiskFile, Mode, is_full};
 use crate::event::{NewEvent, is_system};
 use crate::limits::{
-    BATCH_BYTES_MAX, BATCH_BYTES_TARGET, BATCH_NAMES_MAX, CARRIED_STREAMS_MAX, IDLE_MARK_MS, OS_SYNC_BYTES,
-    PENDING_BYTES_MAX, SEGMENT_STREAMS_MAX,
+    BATCH_BYTES_MAX, BATCH_BYTES_TARGET, BATCH_NAMES_MAX, IDLE_MARK_MS, OS_SYNC_BYTES, PENDING_BYTES_MAX,
+    SEGMENT_STREAMS_MAX,
 };
 use crate::planted::{Bug, planted};
-use crate::segment::{ByName, CarriedAppend, CarriedRecord, Carry, NameHash, PAGE_BYTES, SegmentHeader};
+use crate::segment::{ByName, CarriedAppend, Carry, NameHash, PAGE_BYTES, SegmentHeader};
 use crate::{LogId, Offset, TailEpoch};
 
 /// Bytes kept free behind the batches of a segment, for the marks of a clean close.
@@ -195,11 +193,6 @@ impl Shared {
     }
 }
 
-/// How an append's kind of batch is called.
-fn kind_of(append: &Append<'_>) -> Kind {
-    if append.events.is_empty() { Kind::System } else { Kind::Events }
-}
-
 impl Plan {
     /// Whether there may be events that neither the active map nor the carried records know.
     fn has_older(&self) -> bool {
@@ -240,28 +233,9 @@ impl Plan {
 
     fn check_expectations(&self, append: &Append<'_>, names: &Names, looked_up: &LookedUp) -> Result<(), AppendError> {
         for ((stream, expect), hash) in append.expectations.iter().zip(&names.expected) {
-            let last = self.last(stream, *hash, looked_up).map(Last::typed);
-            if !expect.holds(last) {
-                return Err(AppendError::WrongVersion {
-                    stream: stream.clone().into_owned(),
-                    expected: *expect,
-                    actual: last.map(|(version, _)| version),
-                    last: last.map(|(_, offset)| offset),
-                });
-            }
+            expect.check(stream, self.last(stream, *hash, looked_up).map(Last::typed))?;
         }
-        if let Some(own) = &append.own
-            && !self.carry.streams.contains_key(&*own.stream)
-            && self.sources() >= CARRIED_STREAMS_MAX
-        {
-            return Err(AppendError::TooManySources { sources: self.sources() });
-        }
-        Ok(())
-    }
-
-    /// Streams of the log's own whose last records are carried, but for the one about producers.
-    fn sources(&self) -> usize {
-        self.carry.streams.len() - usize::from(self.carry.streams.contains_key(EVICTED_STREAM))
+        own::check_room(&self.carry, append)
     }
 
     /// Makes room for an append: in the open batch or a new one, in this segment or the next, on the disk.
@@ -477,12 +451,7 @@ impl Plan {
 
     /// Carries on an event of the log's own that was just encoded.
     fn carry_record(&mut self, own: &NewEvent<'_>, version: u64) {
-        let record = CarriedRecord {
-            offset: self.next - 1,
-            version,
-            event_type: (*own.event_type).into(),
-            content: Bytes::copy_from_slice(own::carried(&own.stream, &own.data)),
-        };
+        let record = own::record(&own.stream, &own.event_type, &own.data, (self.next - 1, version));
         self.carry.streams.insert((*own.stream).into(), record);
     }
 

@@ -27,18 +27,18 @@ use crate::{LogId, Offset};
 pub(super) const EVICTED_STREAM: &str = "$producer/evicted";
 
 /// Room for the most producers that one new one can be in the way of: three, by the lengths of their names.
-pub(super) const EVICTIONS_BYTES_MAX: usize = 3 * (NAME_BYTES_MAX + 256);
+pub(crate) const EVICTIONS_BYTES_MAX: usize = 3 * (NAME_BYTES_MAX + 256);
 
 /// Who sends an append, and its number there.
 #[derive(Debug, Clone)]
-pub(super) struct Producer<'a> {
+pub(crate) struct Producer<'a> {
     pub id: Cow<'a, str>,
     pub epoch: u32,
     pub sequence: u64,
 }
 
 /// What becomes of a producer's append.
-pub(super) enum Judged {
+pub(crate) enum Judged {
     /// It is the next one.
     Next,
     /// It was sent before.
@@ -48,7 +48,7 @@ pub(super) enum Judged {
 }
 
 /// Holds an append against what is remembered of its producer.
-pub(super) fn judge(carry: &Carry, sent: &Producer<'_>, digest: u128) -> Judged {
+pub(crate) fn judge(carry: &Carry, sent: &Producer<'_>, digest: u128) -> Judged {
     let (producer, sequence) = (sent.id.clone().into_owned(), sent.sequence);
     let Some(known) = carry.producers.get(&*sent.id) else {
         if sequence == 0 {
@@ -80,13 +80,13 @@ pub(super) fn judge(carry: &Carry, sent: &Producer<'_>, digest: u128) -> Judged 
 }
 
 /// The events that name the producers which have to go for this one.
-pub(super) fn evictions(carry: &Carry, id: &str) -> Vec<NewEvent<'static>> {
+pub(crate) fn evictions(carry: &Carry, id: &str) -> Vec<NewEvent<'static>> {
     let event = |name: Box<str>| NewEvent::new(EVICTED_STREAM, "Evicted").data(name.into_boxed_bytes().into_vec());
     carry.in_the_way_of(id).into_iter().map(event).collect()
 }
 
 /// Forgets the producer that an event of [`EVICTED_STREAM`] names.
-pub(super) fn take_note_of_eviction(carry: &mut Carry, data: &[u8]) {
+pub(crate) fn take_note_of_eviction(carry: &mut Carry, data: &[u8]) {
     if let Ok(name) = std::str::from_utf8(data) {
         carry.producers.remove(name);
     }
@@ -119,7 +119,7 @@ pub(super) fn take_note(carry: &mut Carry, batch: &Batch) {
 ///
 /// A text is its length (u64, little-endian) and its bytes, one that is missing the largest length alone; a time is
 /// a text of 8 bytes; the headers are their count and their texts. Expectations are not part of it.
-pub(super) fn digest(log: LogId, append: &Append<'_>) -> u128 {
+pub(crate) fn digest(log: LogId, append: &Append<'_>) -> u128 {
     let mut hasher = SipHasher13::new_with_key(&log.raw().to_le_bytes());
     let mut text = |text: Option<&[u8]>| {
         hasher.write(&text.map_or(u64::MAX, |text| text.len() as u64).to_le_bytes());
@@ -158,29 +158,21 @@ impl Shared {
 
     fn stored(&self, original: CarriedAppend) -> Result<Appended, AppendError> {
         let (segments, head) = (self.group.segments(), self.head());
-        let mut appended = Appended {
-            first: original.first,
-            recorded_us: 0,
-            versions: Versions::Trimmed(original.count),
-            resent: true,
-        };
         if original.first < head {
-            return Ok(appended);
+            let versions = Versions::Trimmed(original.count);
+            return Ok(Appended { first: original.first, recorded_us: 0, versions, resent: true });
         }
         let finder = Arc::clone(&self.finder);
         let view = View { segments, head, end: original.next(), mode: self.options.reads, finder };
+        let mut recorded_us = 0;
         let mut versions = Vec::with_capacity(original.count as usize);
         for batch in Batches::new(view, &(Offset::from_raw(original.first)..)) {
             for event in batch?.events() {
                 versions.push(event.version().raw());
-                appended.recorded_us = event.recorded().as_micros();
+                recorded_us = event.recorded().as_micros();
             }
         }
-        appended.versions = match versions.as_slice() {
-            [version] => Versions::One(*version),
-            _ => Versions::Many(versions),
-        };
-        Ok(appended)
+        Ok(Appended::at(original.first, recorded_us, versions).resent())
     }
 
     /// The refusal of an append, once what it rests on is kept as the append asks.

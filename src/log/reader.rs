@@ -157,7 +157,7 @@ impl LogReader {
     }
 
     /// The world it reads in.
-    pub(super) fn env(&self) -> &Env {
+    pub(crate) fn env(&self) -> &Env {
         match &self.source {
             Source::Local(shared) => &shared.env,
             Source::Remote(remote) => &remote.env,

@@ -49,6 +49,20 @@ impl Versions {
 }
 
 impl Appended {
+    /// The places of events from an offset on.
+    pub(crate) fn at(first: u64, recorded_us: i64, versions: Vec<u64>) -> Self {
+        let versions = match versions.as_slice() {
+            [version] => Versions::One(*version),
+            _ => Versions::Many(versions),
+        };
+        Appended { first, recorded_us, versions, resent: false }
+    }
+
+    /// The same, of an append that was sent before.
+    pub(crate) fn resent(self) -> Self {
+        Appended { resent: true, ..self }
+    }
+
     /// The offset of the first event; the others follow without a gap.
     pub fn first(&self) -> Offset {
         Offset::from_raw(self.first)

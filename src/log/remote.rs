@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use super::bell::Bell;
 use super::error::{IoFailure, OpenError, ReadError};
-use super::files::{Before, Listing, check_chain, damaged, lock_record, open_failed, open_segment};
+use super::files::{Before, Listing, check_chain, damaged, open_failed, open_segment, read_lock_record};
 use super::finder::Finder;
 use super::layout;
 use super::lock::LockRecord;
@@ -78,7 +78,8 @@ impl Remote {
     /// What can be read now.
     pub fn view(&self) -> Result<View, ReadError> {
         let mut known = lock(&self.known);
-        let written = known.record(&self.dir, &self.env)?;
+        let read = known.record(&self.dir, &self.env)?;
+        let written = read.ok();
         // Where no run of the system is told from another, a record says at least not too much.
         let record = written.filter(|record| self.is_of_now(record) || self.env.boot.0 == 0);
         // In this order: all events up to the end are in the segments seen after it.
@@ -88,9 +89,12 @@ impl Remote {
         }
         let end = match record {
             // An older file put back says too little. It is asked about once: a writer's record is never behind for long.
-            Some(record) if !known.live => record.durable_end.max(known.hinted_end(&record)),
+            Some(record) if !known.live => record.durable_end.max(known.hinted_end(Some(&record))),
             Some(record) => record.durable_end,
             None if known.live => known.end,
+            // A write of it was cut short in this run of the system, by a full disk perhaps: what stands in the
+            // log behind what is known to be durable, a power cut can still take back.
+            None if matches!(read, Err(Some(boot)) if boot == self.env.boot && boot.0 != 0) => known.hinted_end(None),
             None => known.batches_end(written, self.env.boot)?,
         };
         known.live |= record.is_some();
@@ -111,14 +115,14 @@ impl Remote {
     }
 
     pub fn tail(&self) -> Result<Offset, ReadError> {
-        let record = lock(&self.known).record(&self.dir, &self.env)?.filter(|record| self.is_of_now(record));
+        let record = lock(&self.known).record(&self.dir, &self.env)?.ok().filter(|record| self.is_of_now(record));
         let end = self.view()?.end;
         Ok(Offset::from_raw(record.map_or(end, |record| record.written_end.max(end))))
     }
 
     /// Who wrote the log last, and whether that process still runs.
     pub fn writer(&self) -> Option<Writer> {
-        let record = lock(&self.known).record(&self.dir, &self.env).ok()??;
+        let record = lock(&self.known).record(&self.dir, &self.env).ok()?.ok()?;
         let running = self.is_of_now(&record) && Path::new(&format!("/proc/{}", record.pid)).exists();
         Some(Writer { pid: record.pid, running })
     }
@@ -129,27 +133,28 @@ fn as_read_error(error: OpenError) -> ReadError {
         OpenError::Damaged(damage) => ReadError::Damaged(damage),
         OpenError::Io(failure) => ReadError::Io(failure),
         OpenError::Unsupported { path, what } => ReadError::Unsupported { path, what },
-        OpenError::NotFound { path }
-        | OpenError::NotALog { path }
-        | OpenError::Held { path, .. }
-        | OpenError::DiskFull { path } => {
+        OpenError::DiskFull { path } => {
+            ReadError::Io(IoFailure::new("listing", path, std::io::ErrorKind::StorageFull.into()))
+        }
+        OpenError::NotFound { path } | OpenError::NotALog { path } | OpenError::Held { path, .. } => {
             ReadError::Io(IoFailure::new("listing", path, std::io::ErrorKind::NotFound.into()))
         }
     }
 }
 
 impl Known {
-    fn record(&mut self, dir: &Path, env: &Env) -> Result<Option<LockRecord>, ReadError> {
+    /// The record in `LOCK`; where it is not whole, the run of the system it is of.
+    fn record(&mut self, dir: &Path, env: &Env) -> Result<Result<LockRecord, Option<BootId>>, ReadError> {
         let path = dir.join(layout::LOCK);
         let file = match &self.lock_file {
             Some(file) => Arc::clone(file),
             None => match env.disk.open(&path, Mode::Read) {
                 Ok(file) => Arc::clone(self.lock_file.insert(file)),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Err(None)),
                 Err(error) => return Err(IoFailure::new("opening", path, error).into()),
             },
         };
-        lock_record(&*file).map_err(|error| IoFailure::new("reading", path, error).into())
+        read_lock_record(&*file).map_err(|error| IoFailure::new("reading", path, error).into())
     }
 
     /// Finds the segments that are there now.
@@ -186,17 +191,18 @@ impl Known {
         Ok(())
     }
 
-    /// The largest durable end that the batches behind the end of a record speak of.
-    fn hinted_end(&self, record: &LockRecord) -> u64 {
+    /// The largest durable end that the batches behind the end of a record speak of, or all of the last segment's. No
+    /// segment begins before all before it is durable.
+    fn hinted_end(&self, record: Option<&LockRecord>) -> u64 {
         let Some(last) = self.segments.last() else { return 0 };
-        let from = if record.segment == last.base() { record.durable_at.into() } else { 0 };
+        let from = record.filter(|record| record.segment == last.base()).map_or(0, |record| record.durable_at.into());
         let Ok(file) = last.file() else { return 0 };
         let len = file.len().unwrap_or_default();
         let from = from.max(PAGE_BYTES as u64);
         let mut scan = Scan::new(Bytesource::File(file), last.header, from, len, None).leaping();
         // It ends where nothing stands, or where a writer is about to.
         let batches = std::iter::from_fn(|| scan.next().ok().flatten());
-        batches.map(|batch| batch.header.durable_hint).max().unwrap_or_default()
+        batches.map(|batch| batch.header.durable_hint).max().unwrap_or_default().max(last.base())
     }
 
     /// Where the batches of the last segment end, as far as its own bytes and an older record say. Reading

@@ -21,6 +21,8 @@ const MAGIC: &[u8; 8] = b"ANNALST1";
 const CRC_AT: usize = 48;
 const HEADER_BYTES: usize = 52;
 
+/// How the name of a file ends that holds what was cut.
+const KEPT: &str = ".torn";
 /// How the name of a file ends that a kill may have left half written.
 pub(super) const UNFINISHED: &str = "tmp";
 
@@ -46,7 +48,8 @@ pub(super) fn keep(
     let folder = dir.join(layout::TORN);
     disk.create_dir(&folder)?;
     // Named by what it holds: cutting the same bytes again, after a kill in between, is the same file.
-    let path = folder.join(format!("{:020}-{}-{:08x}.torn", segment.base(), tail.end_at, crc32fast::hash(&bytes)));
+    let place = name_of_place(segment.base(), tail.end_at);
+    let path = folder.join(format!("{place}{:08x}{KEPT}", crc32fast::hash(&bytes)));
     let unfinished = path.with_extension(UNFINISHED);
     let kept = disk.open(&unfinished, Mode::Truncate)?;
     kept.write_all_at(&bytes, 0)?;
@@ -54,6 +57,24 @@ pub(super) fn keep(
     disk.rename(&unfinished, &path)?;
     disk.sync_dir(&folder)?;
     Ok(path)
+}
+
+/// What the names of all that was cut at a byte position of a segment begin with.
+fn name_of_place(base: u64, at: u64) -> String {
+    format!("{base:020}-{at}-")
+}
+
+/// What was cut at a byte position of a segment, by earlier opens.
+pub(super) fn kept_of(disk: &dyn Disk, dir: &Path, base: u64, at: u64) -> io::Result<Vec<PathBuf>> {
+    let (folder, place) = (dir.join(layout::TORN), name_of_place(base, at));
+    let entries = match disk.list(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        listed => listed?,
+    };
+    let of_place = entries.iter().filter(|entry| entry.name.starts_with(&place) && entry.name.ends_with(KEPT));
+    let mut kept: Vec<PathBuf> = of_place.map(|entry| folder.join(&entry.name)).collect();
+    kept.sort();
+    Ok(kept)
 }
 
 fn crc(header: &[u8], cut: &[u8]) -> u32 {

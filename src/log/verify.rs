@@ -10,13 +10,14 @@ use super::files::{
 };
 use super::layout;
 use super::lock::{self, LOCK_BYTES, LockRecord};
-use super::repair::kept::{self, Wrong};
+use super::repair::kept::{self, Wrong as WrongKept};
 use super::torn;
 use crate::batch::{BatchError, Header, Kind};
 use crate::cursor::{
     CURSOR_FILE_BYTES, CURSORS, Cursors, Found as FoundSlot, GATE, Slots, UNFINISHED, is_one_byte_off,
 };
 use crate::disk::{DiskFile, Env, Mode, read_full_at};
+use crate::handler::snapshot::{self, Wrong};
 use crate::index::{self, Broken, IndexFile, IndexName, NAME_UNFINISHED};
 use crate::planted::{Bug, planted};
 use crate::segment::{
@@ -141,6 +142,7 @@ pub(super) fn verify_beside(
     verifying.repaired()?;
     verifying.merged(&listing)?;
     verifying.cursors()?;
+    verifying.snapshots()?;
     Ok(verifying.report)
 }
 
@@ -630,6 +632,25 @@ impl Verifying<'_> {
         }
     }
 
+    /// Snapshots of handlers' states. No event is affected by what is wrong with them.
+    fn snapshots(&mut self) -> Result<(), OpenError> {
+        let mut sizes = Vec::new();
+        let read = |bytes| sizes.push(bytes);
+        let wrong = snapshot::check_all(&*self.env.disk, self.dir, self.report.log_id, self.live, read)?;
+        self.report.files += sizes.len() as u64;
+        sizes.into_iter().for_each(|bytes| self.read(bytes));
+        for wrong in wrong {
+            match wrong {
+                Wrong::Note(note) => self.note(note),
+                Wrong::Damaged { path, at, what } => {
+                    let what = format!("{what}; no event and no state is affected, the snapshot can be removed");
+                    self.damaged(&path, at, 0, 0, what);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// What was cut off earlier.
     fn torn(&mut self) -> Result<(), OpenError> {
         let folder = self.dir.join(layout::TORN);
@@ -669,10 +690,10 @@ impl Verifying<'_> {
             sizes.into_iter().for_each(|bytes| self.read(bytes));
             for wrong in wrong {
                 match wrong {
-                    Wrong::Unfinished => {
+                    WrongKept::Unfinished => {
                         self.note(format!("{} are copies of a repair that was not begun", folder.display()));
                     }
-                    Wrong::NotAsKept(path) => {
+                    WrongKept::NotAsKept(path) => {
                         let what = "what a repair kept is not what was put there; no event is affected";
                         self.damaged(&path, 0, 0, 0, what);
                     }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use super::{Bytesource, PAGE_BYTES, RawBatch, Scan, ScanError, SegmentHeader};
 use crate::batch::{BATCH_ALIGN, BatchError, HEADER_BYTES, Header, Kind, Previous};
 use crate::disk::{DiskFile, read_full_at};
+use crate::planted::{Bug, planted};
 
 /// What other files say about the segment.
 #[derive(Debug, Clone, Copy, Default)]
@@ -159,7 +160,9 @@ impl LaterBatches {
         let mut found: Option<LaterBatches> = None;
         good_batches(file, header, from, |_, batch| {
             let found = found.get_or_insert_default();
-            found.hint = found.hint.max(batch.durable_hint);
+            if !planted(Bug::HintsIgnored) {
+                found.hint = found.hint.max(batch.durable_hint);
+            }
             found.end = found.end.max(batch.end_offset());
             found.close_mark |= batch.kind == Kind::CloseMark;
             true

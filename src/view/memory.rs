@@ -1,7 +1,10 @@
 //! State in memory alone: for tests, and for handlers whose state is quickly made again.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::RwLock;
+use std::ops::Bound;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
@@ -11,6 +14,7 @@ use super::{Bookmark, Change, Rows, Space, Trust, View, ViewError};
 #[derive(Debug, Default)]
 pub struct MemoryView {
     spaces: RwLock<HashMap<Space, Held>>,
+    closed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -25,12 +29,21 @@ impl MemoryView {
         MemoryView::default()
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<Space, Held>> {
-        self.spaces.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn read(&self) -> Result<RwLockReadGuard<'_, HashMap<Space, Held>>, ViewError> {
+        self.still_open()?;
+        Ok(self.spaces.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<Space, Held>> {
-        self.spaces.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn write(&self) -> Result<RwLockWriteGuard<'_, HashMap<Space, Held>>, ViewError> {
+        self.still_open()?;
+        Ok(self.spaces.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn still_open(&self) -> Result<(), ViewError> {
+        match self.closed.load(Ordering::Acquire) {
+            true => Err(ViewError::Closed { path: PathBuf::from("memory"), why: "it was closed".into() }),
+            false => Ok(()),
+        }
     }
 }
 
@@ -40,35 +53,38 @@ impl View for MemoryView {
     }
 
     fn bookmark(&self, space: &Space) -> Result<Option<Bookmark>, ViewError> {
-        Ok(self.read().get(space).and_then(|held| held.bookmark))
+        Ok(self.read()?.get(space).and_then(|held| held.bookmark))
     }
 
     fn get(&self, space: &Space, key: &[u8]) -> Result<Option<Bytes>, ViewError> {
-        Ok(self.read().get(space).and_then(|held| held.rows.get(key).cloned()))
+        Ok(self.read()?.get(space).and_then(|held| held.rows.get(key).cloned()))
     }
 
     fn scan(&self, space: &Space, prefix: &[u8], from: &[u8]) -> Rows<'_> {
         const ROWS: usize = 256;
         let (space, prefix) = (space.clone(), Bytes::copy_from_slice(prefix));
-        let mut from = std::ops::Bound::Included(Bytes::copy_from_slice(from.max(&prefix)));
+        let mut from = Some(Bound::Included(Bytes::copy_from_slice(from.max(&prefix))));
         // Piece by piece, so that nobody who scans keeps others from writing.
         let pieces = std::iter::from_fn(move || {
-            let spaces = self.read();
-            let rows = &spaces.get(&space)?.rows;
+            let start = from.take()?;
+            let spaces = match self.read() {
+                Ok(spaces) => spaces,
+                Err(e) => return Some(vec![Err(e)]),
+            };
+            let rows = spaces.get(&space)?.rows.range((start, Bound::Unbounded));
             let piece: Vec<_> = rows
-                .range((from.clone(), std::ops::Bound::Unbounded))
                 .take_while(|(key, _)| key.starts_with(&prefix))
                 .take(ROWS)
                 .map(|(key, value)| (key.clone(), value.clone()))
                 .collect();
-            from = std::ops::Bound::Excluded(piece.last()?.0.clone());
-            Some(piece)
+            from = Some(Bound::Excluded(piece.last()?.0.clone()));
+            Some(piece.into_iter().map(Ok).collect())
         });
-        Box::new(pieces.flatten().map(Ok))
+        Box::new(pieces.flatten())
     }
 
     fn apply(&self, space: &Space, changes: &[Change], to: &Bookmark) -> Result<(), ViewError> {
-        let mut spaces = self.write();
+        let mut spaces = self.write()?;
         let held = spaces.entry(space.clone()).or_default();
         for change in changes {
             match &change.value {
@@ -81,15 +97,17 @@ impl View for MemoryView {
     }
 
     fn clear(&self, space: &Space) -> Result<(), ViewError> {
-        self.write().remove(space);
+        self.write()?.remove(space);
         Ok(())
     }
 
     fn barrier(&self) -> Result<(), ViewError> {
-        Ok(())
+        self.still_open()
     }
 
     fn close(&self) -> Result<(), ViewError> {
+        self.still_open()?;
+        self.closed.store(true, Ordering::Release);
         Ok(())
     }
 }

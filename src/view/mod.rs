@@ -4,13 +4,24 @@
 //! step as the rows. It may lag behind, vanish or lie. The commits in the log and the snapshots made of them are
 //! the truth; a view is believed only after proof, and can always be made again.
 
+mod conformance;
 mod digest;
 mod error;
+#[cfg(any(feature = "redb", feature = "sled"))]
+mod kept;
+#[cfg(any(feature = "redb", feature = "sled"))]
+mod marker;
 mod memory;
+#[cfg(any(feature = "redb", feature = "sled"))]
+mod options;
 #[cfg(feature = "redb")]
 mod redb;
+#[cfg(any(feature = "redb", feature = "sled"))]
+mod row;
 #[cfg(feature = "sled")]
 mod sled;
+#[cfg(any(feature = "redb", feature = "sled"))]
+mod store;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,9 +30,12 @@ use bytes::Bytes;
 
 use crate::{LogId, Offset};
 
+pub use conformance::{ViewHost, view_conformance};
 pub use digest::Digest;
 pub use error::ViewError;
 pub use memory::MemoryView;
+#[cfg(any(feature = "redb", feature = "sled"))]
+pub use options::ViewOptions;
 #[cfg(feature = "redb")]
 pub use redb::RedbView;
 #[cfg(feature = "sled")]
@@ -90,7 +104,8 @@ pub struct Change {
 pub enum Trust {
     /// It was closed cleanly, or never left memory: a bookmark that agrees with its commit proves it.
     Closed,
-    /// It was not closed, and the system has not been restarted since: rows have to be counted and digested.
+    /// It was not closed, and the system has not been restarted since, or its bookmarks are not those that were noted
+    /// when it was closed: rows have to be counted and digested.
     SameBoot,
     /// It was not closed, and what was not on the disk may be gone: its rows are not to be looked at.
     Lost,
@@ -135,4 +150,38 @@ pub trait View: fmt::Debug + Send + Sync {
     /// Closes it cleanly: after a barrier, it notes that it can be believed when it is opened again. What is called
     /// after it fails.
     fn close(&self) -> Result<(), ViewError>;
+}
+
+impl<V: View + ?Sized> View for Arc<V> {
+    fn trust(&self) -> Trust {
+        (**self).trust()
+    }
+
+    fn bookmark(&self, space: &Space) -> Result<Option<Bookmark>, ViewError> {
+        (**self).bookmark(space)
+    }
+
+    fn get(&self, space: &Space, key: &[u8]) -> Result<Option<Bytes>, ViewError> {
+        (**self).get(space, key)
+    }
+
+    fn scan(&self, space: &Space, prefix: &[u8], from: &[u8]) -> Rows<'_> {
+        (**self).scan(space, prefix, from)
+    }
+
+    fn apply(&self, space: &Space, changes: &[Change], to: &Bookmark) -> Result<(), ViewError> {
+        (**self).apply(space, changes, to)
+    }
+
+    fn clear(&self, space: &Space) -> Result<(), ViewError> {
+        (**self).clear(space)
+    }
+
+    fn barrier(&self) -> Result<(), ViewError> {
+        (**self).barrier()
+    }
+
+    fn close(&self) -> Result<(), ViewError> {
+        (**self).close()
+    }
 }

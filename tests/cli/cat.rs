@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
+use annals::testkit::own_append;
 use annals::{Append, Event, Expect, Log, LogReader, Timestamp};
 use proptest::prelude::*;
 
@@ -281,4 +282,49 @@ fn an_empty_range_is_not_an_empty_log() {
     let log = TestLog::shop();
     let ran = log.run("cat", &["--to", "2001-01-01"]).done();
     assert!(ran.stderr.contains("no events in this range"), "{}", ran.stderr);
+}
+
+/// A handler's record by the table of its bytes: one change, `key` to the raw value `text`.
+fn handler_record() -> Vec<u8> {
+    let mut bytes = vec![0; 160];
+    bytes[..4].copy_from_slice(&[1, 2, 160, 0]);
+    bytes[4] = 1; // generation
+    bytes[32] = 1; // cursor
+    bytes[124] = 1; // changes
+    bytes[132] = 1; // streams
+    bytes.extend(b"\x01s");
+    bytes.extend(b"\x04\x01key\x01\x05\x00text\x01\x00");
+    bytes
+}
+
+#[test]
+fn the_records_of_a_handler_are_shown_as_json_beside_their_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open(dir.path()).unwrap();
+    log.append(Event::new("s", "T")).unwrap().wait().unwrap();
+    for (stream, data) in [
+        ("$handler/totals", handler_record()),
+        ("$handler/totals", b"no record".to_vec()),
+        ("$control/totals", b"a reason".to_vec()),
+    ] {
+        let append = own_append(Append::new(), Event::new(stream, "Step").data(data).header("by", "me"), Expect::Any);
+        log.append(append).unwrap().wait().unwrap();
+    }
+    log.close().unwrap();
+    let log = TestLog { dir };
+    let shown: Vec<serde_json::Value> = log
+        .run("cat", &["--json", "--stream", "$handler/totals"])
+        .done()
+        .lines()
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let change = serde_json::json!({
+        "rows": "user", "key": "key", "deleted": false, "codec": "raw", "value_text": "text", "offset": 0, "stream": "s",
+    });
+    assert_eq!((&shown[0]["commit"]["kind"], &shown[0]["commit"]["changes"][0]), (&"step".into(), &change));
+    assert!(shown[0]["data_base64"].is_string() && shown[1]["data_base64"].is_string());
+    assert!(shown[1].get("commit").is_none(), "what cannot be read is shown as its bytes");
+    let control = log.run("cat", &["--stream", "$control/totals", "-o", "raw"]).done();
+    assert_eq!(control.text(), "a reason\n");
 }

@@ -22,6 +22,7 @@ mod real_data_reading;
 mod repair;
 mod same;
 mod stat;
+mod state;
 mod streams;
 mod tail;
 mod verify;

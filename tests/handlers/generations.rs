@@ -12,8 +12,6 @@ use annals::{
     Space, Step, Verdict, state_difference,
 };
 
-use crate::replay::Shared;
-
 /// Puts out one event for each, with the generation in it; what is broken fails while `broken` is on.
 fn handler(generation: u32, broken: &Arc<AtomicBool>) -> impl annals::Handler + use<> {
     let broken = Arc::clone(broken);
@@ -192,11 +190,9 @@ fn the_states_of_two_generations_are_told_apart_by_key() {
     world.broken.store(false, Ordering::Relaxed);
     world.events(10);
     let (one, two) = (Arc::new(MemoryView::new()), Arc::new(MemoryView::new()));
-    let mut live =
-        Runner::open(world.log.clone(), Shared(one.clone()), world.spec(1), handler(1, &world.broken)).unwrap();
+    let mut live = Runner::open(world.log.clone(), one.clone(), world.spec(1), handler(1, &world.broken)).unwrap();
     live.run_to_end().unwrap();
-    let mut shadow =
-        Shadow::open(world.log.clone(), Shared(two.clone()), world.spec(2), handler(2, &world.broken)).unwrap();
+    let mut shadow = Shadow::open(world.log.clone(), two.clone(), world.spec(2), handler(2, &world.broken)).unwrap();
     shadow.run_to_end().unwrap();
     let (first, second) = (Space::new("ledger", 1), Space::new("ledger", 2));
     let found = state_difference((&*one, &first), (&*two, &second), 10).unwrap();
@@ -237,7 +233,7 @@ fn a_live_one_that_goes_on_meanwhile_is_asked_to_stand_still() {
         let cut = scope.spawn(move || Shadow::open(log, MemoryView::new(), spec, logic).unwrap().cut_over());
         let mut n = 0;
         let stopped = loop {
-            if n < 20_000 {
+            if n < 2_000 {
                 let _ = world.log.append(Event::new("order-9", "Placed")).unwrap();
                 n += 1;
             }
@@ -246,7 +242,7 @@ fn a_live_one_that_goes_on_meanwhile_is_asked_to_stand_still() {
                 Err(error) => break error,
             }
             if live.wait(Duration::from_millis(1)).is_err() {}
-            if cut.is_finished() && n >= 20_000 {
+            if cut.is_finished() && n >= 2_000 {
                 break live.run_to_end().unwrap_err();
             }
         };

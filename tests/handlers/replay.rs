@@ -133,47 +133,13 @@ fn a_replay_of_an_honest_handler_is_verified_whatever_the_windows_were() {
 fn a_replay_makes_the_state_of_the_handler_itself() {
     let world = World::lived(7);
     let view = Arc::new(MemoryView::new());
-    Runner::open(world.log.clone(), Shared(view.clone()), world.spec(), ledger(&world.switches))
-        .unwrap()
-        .close()
-        .unwrap();
+    Runner::open(world.log.clone(), view.clone(), world.spec(), ledger(&world.switches)).unwrap().close().unwrap();
     let own = Arc::new(MemoryView::new());
-    world.replay().into_view(Shared(own.clone())).run(|_| ()).unwrap();
+    world.replay().into_view(own.clone()).run(|_| ()).unwrap();
     let space = Space::new("ledger", 1);
     let rows = |view: &MemoryView| view.scan(&space, &[], &[]).map(Result::unwrap).collect::<Vec<_>>();
     assert!(!rows(&view).is_empty());
     assert_eq!(rows(&view), rows(&own));
-}
-
-/// A view that is looked at from outside too.
-#[derive(Debug)]
-pub struct Shared(pub Arc<MemoryView>);
-
-impl View for Shared {
-    fn trust(&self) -> annals::Trust {
-        self.0.trust()
-    }
-    fn bookmark(&self, space: &Space) -> Result<Option<annals::Bookmark>, annals::ViewError> {
-        self.0.bookmark(space)
-    }
-    fn get(&self, space: &Space, key: &[u8]) -> Result<Option<bytes::Bytes>, annals::ViewError> {
-        self.0.get(space, key)
-    }
-    fn scan(&self, space: &Space, prefix: &[u8], from: &[u8]) -> annals::Rows<'_> {
-        self.0.scan(space, prefix, from)
-    }
-    fn apply(&self, space: &Space, changes: &[annals::Change], to: &annals::Bookmark) -> Result<(), annals::ViewError> {
-        self.0.apply(space, changes, to)
-    }
-    fn clear(&self, space: &Space) -> Result<(), annals::ViewError> {
-        self.0.clear(space)
-    }
-    fn barrier(&self) -> Result<(), annals::ViewError> {
-        self.0.barrier()
-    }
-    fn close(&self) -> Result<(), annals::ViewError> {
-        self.0.close()
-    }
 }
 
 /// The event whose data is "70".

@@ -156,6 +156,32 @@ fn a_power_cut_within_recovery_after_a_kill_is_recovered_from() {
     }
 }
 
+/// What was cut was told by nobody, though it was kept in `torn/`: the open that cut it failed behind that.
+#[test]
+fn what_an_open_cut_that_failed_is_told_by_the_next_one() {
+    let world = World::new(1).that_only_stops();
+    let log = world.open();
+    log.append(Event::new("s", "T").data(vec![1; 100])).unwrap().wait().unwrap();
+    let half = log.append(of(9_000)).unwrap();
+    world.stop_after(0, true);
+    assert!(half.wait().is_err());
+    world.kill(log);
+    world.disk.heal();
+    // The copy in `torn/` is synced, then the mark; the last sync of opening fails.
+    world.disk.inject(Fault { op: Some(Op::Sync), nth: 2, forever: true, kind: ErrorKind::Other, short: false });
+    assert!(world.try_open().is_err());
+    world.disk.heal();
+    let told = |log: &Log| {
+        let notes = log.report().notes.iter().filter(|note| note.contains("an earlier open cut a torn tail"));
+        notes.inspect(|note| assert!(note.contains(".torn"), "{note}")).count()
+    };
+    let log = world.open();
+    assert_eq!((log.report().torn.as_ref(), told(&log)), (None, 1), "{:?}", log.report());
+    log.append(Event::new("s", "T")).unwrap().wait().unwrap();
+    world.kill(log);
+    assert_eq!(told(&world.open()), 0, "it was told");
+}
+
 struct CallsBack(Log);
 
 impl Wake for CallsBack {

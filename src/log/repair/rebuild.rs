@@ -9,7 +9,7 @@ use super::arrange::{Piece, Place};
 use super::salvage::Run;
 use crate::batch::{BatchError, ClosedBatch, HEADER_BYTES, Kind, Previous, control_batch, move_header};
 use crate::disk::DiskFile;
-use crate::log::open::carry_on;
+use crate::log::own::carry_on;
 use crate::segment::{Bytesource, Carry, Contents, PAGE_BYTES, RawBatch, Scan, ScanError};
 
 /// A segment's pieces with what is carried over into it.

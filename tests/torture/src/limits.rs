@@ -1,13 +1,13 @@
 //! Limits of the system: two processes that want one log, few open files, little memory, a disk that stalls, a clock that jumps. Nothing
 //! acknowledged is lost, every answer is typed, and the next process goes on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use annals::testkit::Env;
 
 use crate::check::{After, Facts, check};
-use crate::child::{Next, PATIENCE, Process, annals, worker};
+use crate::child::{Next, PATIENCE, Process, annals, cat, worker};
 use crate::races::{self, Counts};
 use crate::summary::Summary;
 
@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Summary {
 
 type Part = fn(&mut Case) -> Result<(), String>;
 
-const PARTS: [Part; 5] = [few_files, little_memory, stalls, clock_jumps, faked_clock];
+const PARTS: [Part; 6] = [few_files, little_memory, short_files, stalls, clock_jumps, faked_clock];
 
 fn one_part(seed: u64, part: Part) -> (Counts, Result<(), String>) {
     match Case::new(seed) {
@@ -61,7 +61,7 @@ fn one_part(seed: u64, part: Part) -> (Counts, Result<(), String>) {
 
 /// One log under one limit.
 struct Case {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     log: PathBuf,
     facts: Facts,
     generation: u64,
@@ -72,7 +72,12 @@ impl Case {
     fn new(seed: u64) -> Result<Case, String> {
         let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
         let log = dir.path().join("log");
-        Ok(Case { _dir: dir, log, facts: Facts::new(seed), generation: 0, counts: Vec::new() })
+        Ok(Case { dir, log, facts: Facts::new(seed), generation: 0, counts: Vec::new() })
+    }
+
+    /// A file of its own beside the log.
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
     }
 
     fn count(&mut self, what: &'static str, n: u64) {
@@ -183,6 +188,78 @@ fn little_memory(case: &mut Case) -> Result<(), String> {
         case.check()?;
     }
     goes_on(case)
+}
+
+/// Where no file may be longer, the command says so and ends as for a full disk. Nothing that was kept is lost, and it goes
+/// on when the limit is lifted. The signal that comes with the limit is ignored, as those do who want an answer.
+fn short_files(case: &mut Case) -> Result<(), String> {
+    let Ok(bin) = annals() else {
+        eprintln!("torture limits: files that may not be longer were left out: they need annals");
+        return Ok(());
+    };
+    let path = case.log.clone();
+    let data = "x".repeat(900);
+    let lines: Vec<String> = (0..2_000).map(|n| format!("{n} {data}")).collect();
+    let mut there = 0;
+    // In units of 512 bytes: less than any segment has, and room for the first alone.
+    for blocks in ["8", "100", "600", "1000", "unlimited"] {
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"trap '' XFSZ; ulimit -f "$1"; shift; exec "$@""#, "sh", blocks]).arg(&bin);
+        command.arg("append").arg(&path).args(["s", "--type", "Line", "--lines"]);
+        let input = case.path("lines");
+        std::fs::write(&input, lines[there..].join("\n") + "\n").map_err(|error| error.to_string())?;
+        let input = std::fs::File::open(&input).map_err(|error| error.to_string())?;
+        let done = command.stdin(input).output().map_err(|error| error.to_string())?;
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        let before = there;
+        there = whole_prefix(&bin, &path, &lines)?;
+        case.count("processes whose files may not be longer", 1);
+        match done.status.code() {
+            Some(0) if there == lines.len() => {}
+            Some(EXIT_DISK) if there >= before + kept(&said) && there < lines.len() && said.contains("error") => {
+                case.count("of them stopped by it", 1);
+            }
+            code => {
+                return Err(format!("with files of {blocks} blocks, {there} lines are there, exit {code:?}: {said}"));
+            }
+        }
+    }
+    if there == lines.len() {
+        Ok(())
+    } else {
+        Err(format!("without the limit {there} of {} lines are there", lines.len()))
+    }
+}
+
+/// How many lines the command says it has appended before it stopped.
+fn kept(said: &str) -> usize {
+    let before = said.split(" events before it appended").next().filter(|before| before.len() < said.len());
+    let number = before.and_then(|before| before.rsplit(' ').next());
+    number.and_then(|number| number.replace(',', "").parse().ok()).unwrap_or(0)
+}
+
+/// What the command says of a disk that is full or fails.
+const EXIT_DISK: i32 = 7;
+
+/// How many of the lines are in the log, which has to hold the first of them and nothing else, and to be sound.
+fn whole_prefix(bin: &Path, log: &Path, lines: &[String]) -> Result<usize, String> {
+    if !log.join("LOCK").exists() {
+        return Ok(0);
+    }
+    let verify = Command::new(bin).arg("verify").arg(log).output().map_err(|error| error.to_string())?;
+    let made = std::fs::read_dir(log).map_err(|error| error.to_string())?.flatten();
+    let made = made.into_iter().any(|entry| entry.path().extension().is_some_and(|ending| ending == "seg"));
+    if !made {
+        return Ok(0);
+    }
+    if !verify.status.success() {
+        return Err(format!("annals verify: {}", String::from_utf8_lossy(&verify.stderr).trim()));
+    }
+    let there = cat(bin, log)?;
+    match there.len() <= lines.len() && there.iter().eq(&lines[..there.len()]) {
+        true => Ok(there.len()),
+        false => Err(format!("{} lines are there, and not those that were appended", there.len())),
+    }
 }
 
 /// Whoever waits with a deadline is told in time that the outcome is not known yet.

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use annals::{
-    Append, AppendError, Consumer, Durability, Event, EventRef, Expect, LogReader, Offset, ReadError, Timestamp,
-    Version,
+    Append, AppendError, Consumer, Durability, Event, EventRef, Expect, LogReader, NewEvent, Offset, ReadError,
+    Timestamp, Version,
 };
 
 /// What is not as it has to be.
@@ -64,15 +64,65 @@ impl Given {
         word.to_le_bytes().starts_with(rest)
     }
 
-    /// What is stored of it. Short data may be the same for other tags.
-    fn content(&self) -> (u32, u8, Option<i64>, Vec<u8>) {
-        (self.stream, self.kind, self.time, self.data())
+    /// What is stored of it. Short data may be the same for other tags, and then what stands beside it is, too.
+    fn content(&self) -> (u32, u8, Option<i64>, Vec<u8>, Extras) {
+        (self.stream, self.kind, self.time, self.data(), self.extras())
+    }
+
+    /// What a user may give beside the data: each event has some of it.
+    fn extras(&self) -> Extras {
+        if self.kind == POSITION {
+            return Extras::default();
+        }
+        let has = |bit: u32| self.tag.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (60 + bit) & 1 == 1;
+        let tag = self.tag;
+        Extras {
+            id: has(0).then(|| format!("event-{tag}")),
+            source: has(1).then(|| format!("source {}", tag % 3)),
+            content_type: has(2).then(|| ["text/plain", "application/json"][(tag % 2) as usize]),
+            headers: if has(3) {
+                vec![("trace".to_owned(), format!("{tag:x}")), ("empty".to_owned(), String::new())]
+            } else {
+                Vec::new()
+            },
+        }
     }
 
     /// The next eight bytes of data.
     fn after(&self, word: u64) -> u64 {
         let compresses = !self.tag.is_multiple_of(2);
         if compresses { word } else { word.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(self.tag) }
+    }
+}
+
+/// What an event has beside stream, type, time and data.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Extras {
+    id: Option<String>,
+    source: Option<String>,
+    content_type: Option<&'static str>,
+    headers: Vec<(String, String)>,
+}
+
+impl Extras {
+    fn give(self, mut event: NewEvent<'static>) -> NewEvent<'static> {
+        if let Some(id) = self.id {
+            event = event.id(id);
+        }
+        if let Some(source) = self.source {
+            event = event.source(source);
+        }
+        if let Some(content_type) = self.content_type {
+            event = event.content_type(content_type);
+        }
+        self.headers.into_iter().fold(event, |event, (name, value)| event.header(name, value))
+    }
+
+    fn are_of(&self, event: EventRef<'_>) -> bool {
+        event.id() == self.id.as_deref()
+            && event.source() == self.source.as_deref()
+            && event.content_type() == self.content_type
+            && event.headers().eq(self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())))
     }
 }
 
@@ -222,7 +272,7 @@ impl Model {
             if let Some(time) = given.time {
                 event = event.time(Timestamp::from_micros(time));
             }
-            append = append.event(event);
+            append = append.event(given.extras().give(event));
         }
         for (stream, expect) in &wish.expect {
             if wish.source.as_ref().is_none_or(|source| source.stream != *stream) {
@@ -361,6 +411,7 @@ impl Model {
         let kind = if is_position { "Position".to_owned() } else { type_name(given.kind) };
         ensure!(event.event_type() == kind, "event {offset} has type {}, not {kind}", event.event_type());
         ensure!(given.is_data(event.data()), "event {offset} has other data than was appended");
+        ensure!(given.extras().are_of(event), "event {offset} has another id, source, content type or headers");
         let recorded = event.recorded().as_micros();
         ensure!(recorded == stored.recorded, "event {offset} was recorded at {}, says {recorded}", stored.recorded);
         let time = given.time.unwrap_or(stored.recorded);

@@ -65,11 +65,14 @@ mod hunts {
 
     /// Where a bug is caught soonest, tried before the others.
     const FIRST: &[(Layer, &[&str])] = &[
-        (Layer::Bytes, &["checksum-without-lengths", "salt-ignored", "last-file-unverified", "index-trusted"]),
+        (
+            Layer::Bytes,
+            &["checksum-without-lengths", "salt-ignored", "hints-ignored", "last-file-unverified", "index-trusted"],
+        ),
         (Layer::Sweep, &["write-error-ignored", "short-write-taken", "sync-retried", "durable-end-before-sync"]),
         (Layer::Processes, &["reader-list-stale"]),
         (Layer::Races, &["lock-not-taken"]),
-        (Layer::Worlds, &["recovery-not-synced"]),
+        (Layer::Worlds, &["recovery-not-synced", "sealed-too-short"]),
     ];
 
     /// How a hunt ended.

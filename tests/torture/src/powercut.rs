@@ -46,14 +46,22 @@ pub fn run(args: &Args) -> Summary {
         Err(skipped) => return skipped,
     };
     let systems = args.fs.map_or_else(Fs::there, |fs| vec![fs]);
-    let mut machines = Vec::new();
+    let (mut summary, mut machines) = (Summary::new(LAYER), Vec::new());
     for fs in systems {
         match Machine::new(&workshop, fs, args.mount_options.clone()) {
             Ok(machine) => machines.push(machine),
-            Err(why) => return Summary::skipped(LAYER, format!("no {} here: {why}", fs.name())),
+            // Whoever asks for it is told; otherwise the others do.
+            Err(why) if args.fs.is_some() => {
+                let options = args.mount_options.as_ref().map_or(String::new(), |options| format!(" with {options}"));
+                summary.violation(format!("{} cannot be mounted{options}: {why}", fs.name()));
+                return summary;
+            }
+            Err(why) => eprintln!("torture {LAYER}: no {} here: {why}", fs.name()),
         }
     }
-    let mut summary = Summary::new(LAYER);
+    if machines.is_empty() {
+        return Summary::skipped(LAYER, "no file system can be mounted here");
+    }
     let (mut cuts, mut seed) = (0, args.seed);
     while cuts < args.runs && summary.violations() < VIOLATIONS_MAX {
         let count = CUTS.min(args.runs - cuts);

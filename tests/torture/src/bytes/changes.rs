@@ -6,7 +6,7 @@ use annals::testkit::{Disk, MemDisk, Random, SeededRandom};
 
 use super::Counts;
 use super::judge::{Depth, Opened, judge};
-use super::store::{DIR, File, Store, disk_of, is_cursor, is_lock};
+use super::store::{DIR, File, Store, disk_of, is_cursor, is_lock, is_segment};
 
 /// What is done to files of a store, by their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,8 @@ enum Change {
     Emptied(usize),
     WithZeros(usize),
     WithGarbage(usize),
+    /// Under its own header, what another log has at the same offsets.
+    Foreign(usize),
 }
 
 /// Every change of every store, by number.
@@ -30,12 +32,20 @@ pub struct Changes<'s> {
 
 impl<'s> Changes<'s> {
     pub fn of(stores: &'s [Store]) -> Changes<'s> {
-        let all = stores.iter().flat_map(|store| changes(store).into_iter().map(move |change| (store, change)));
+        // Without a LOCK it differs by what its batches say alone: cuts and flips are for them.
+        let all = stores.iter().filter(|store| store.has_lock() || store.name == "golden");
+        let all = all.flat_map(|store| changes(store).into_iter().map(move |change| (store, change)));
         Changes { all: all.collect() }
     }
 
     pub fn len(&self) -> u64 {
         self.all.len() as u64
+    }
+
+    /// The numbers of changes that put another log's batches under a header.
+    pub fn foreign(&self) -> Vec<u64> {
+        let foreign = |(_, change): &(&Store, Change)| matches!(change, Change::Foreign(_));
+        (0..).zip(&self.all).filter(|(_, change)| foreign(change)).map(|(number, _)| number).collect()
     }
 
     /// Makes a change, and lets all look.
@@ -61,6 +71,9 @@ fn changes(store: &Store) -> Vec<Change> {
         if !bytes(a).is_empty() {
             changes.push(Change::Emptied(a));
         }
+        if foreign(store, a).is_some() {
+            changes.push(Change::Foreign(a));
+        }
         let older = store.older.iter().find(|(path, _)| *path == store.files[a].0);
         if older.is_some_and(|(_, older)| older != bytes(a)) {
             changes.push(Change::Older(a));
@@ -82,6 +95,7 @@ fn name(store: &Store, change: Change) -> String {
         | Change::Emptied(a)
         | Change::WithZeros(a)
         | Change::WithGarbage(a)
+        | Change::Foreign(a)
         | Change::Swapped(a, _)
         | Change::Copied(a, _)) = change;
         return format!("{name} = {}", store.files[a].0.display());
@@ -90,6 +104,17 @@ fn name(store: &Store, change: Change) -> String {
     name.push_str(&format!(" = {} and {}", store.files[a].0.display(), store.files[b].0.display()));
     name
 }
+
+/// The header of a segment's file, and behind it what another log has there. Only a segment has batches that a reader
+/// could take for those of another.
+fn foreign(store: &Store, file: usize) -> Option<Vec<u8>> {
+    let (path, own) = store.files.get(file).filter(|(path, _)| is_segment(path))?;
+    let (_, other) = store.other.iter().find(|(other, _)| other == path)?;
+    Some([own.get(..HEAD_BYTES)?, other.get(HEAD_BYTES..)?].concat())
+}
+
+/// A segment's header has the first page of its file.
+const HEAD_BYTES: usize = 4096;
 
 fn changed(store: &Store, change: Change) -> MemDisk {
     let mem = match change {
@@ -115,6 +140,7 @@ fn changed(store: &Store, change: Change) -> MemDisk {
         }
         Change::Emptied(a) => mem.write_file(path(a), &[]),
         Change::WithZeros(a) => mem.write_file(path(a), &[bytes(a), &[0; 5000]].concat()),
+        Change::Foreign(a) => mem.write_file(path(a), &foreign(store, a).unwrap_or_default()),
         Change::WithGarbage(a) => {
             let garbage: Vec<u8> = (0..5000).map(|_| random.next_u64() as u8).collect();
             mem.write_file(path(a), &[bytes(a), &garbage].concat());

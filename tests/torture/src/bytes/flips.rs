@@ -14,6 +14,8 @@ pub struct Flip<'s> {
     bit: u8,
 }
 
+const BATCH_HEADER_BYTES: usize = 128;
+
 /// One of so many is looked at closely.
 pub fn depth_of(run: u64) -> Depth {
     if run.is_multiple_of(16) { Depth::Deep } else { Depth::Plain }
@@ -62,6 +64,16 @@ impl<'s> Flip<'s> {
         let told: Vec<usize> = (0..store.files[file].1.len()).filter(|at| store.files[file].1[*at] != 0).collect();
         let byte = *told.get(pick(told.len().max(1)))?;
         Some(Flip { store, file, byte, bit: pick(8) as u8 })
+    }
+
+    /// A bit by chance of a header of a batch in a file that was written last.
+    pub fn in_header(stores: &'s [Store], seed: u64) -> Option<Flip<'s>> {
+        let random = SeededRandom::new(seed.wrapping_mul(0x5851_f42d_4c95_7f2d));
+        let pick = |n: usize| (random.next_u64() % n.max(1) as u64) as usize;
+        let store = stores.get(pick(stores.len()))?;
+        let batches = super::cuts::batches(store);
+        let byte = batches.get(pick(batches.len()))?.range.start + pick(BATCH_HEADER_BYTES);
+        Some(Flip { store, file: active(&store.files)?, byte, bit: pick(8) as u8 })
     }
 
     /// The flip of a name that [`name`](Flip::name) gave.

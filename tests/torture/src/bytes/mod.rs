@@ -191,22 +191,30 @@ fn cut_all(args: &Args, stores: &[Store], summary: &mut Summary) {
     });
 }
 
-/// The first run of so many that breaks a promise, and how: a flip, looked at closely, and now and then a change of
-/// whole files. For trying what this layer catches.
+/// The first run of so many that breaks a promise, and how: a flip, looked at closely, a cut, and now and then a change
+/// of whole files. For trying what this layer catches, but for the kept logs: these are no cases, and read by other code
+/// than wrote them whatever is wrong shows at once.
 #[allow(dead_code, reason = "called by the layer of planted bugs")]
 pub fn first_violation(seed: u64, runs: u64) -> Option<(u64, String)> {
-    let stores = match judge::caught(store::all) {
+    let stores = match judge::caught(store::of_now) {
         Ok(Ok(stores)) => stores,
         Ok(Err(failed)) => return Some((0, failed)),
         Err(panic) => return Some((0, format!("panic while a store was made: {panic}"))),
     };
     let counts = Counts::default();
-    let changes = Changes::of(&stores);
+    let (changes, cuts) = (Changes::of(&stores), Cuts::of(&stores));
+    let foreign = changes.foreign();
     (0..runs).find_map(|run| {
         let number = seed.wrapping_add(run);
-        let checked = match number % 4 {
-            0 => changes.check((number / 4).wrapping_mul(61) % changes.len().max(1), &counts),
-            1 => Flip::in_index(&stores, number).map_or(Ok(()), |flip| flips::check(&flip, Depth::Deep, &counts)),
+        let flipped = |flip: Option<Flip<'_>>| flip.map_or(Ok(()), |flip| flips::check(&flip, Depth::Deep, &counts));
+        let checked = match number % 8 {
+            0 => changes.check((number / 8).wrapping_mul(61) % changes.len().max(1), &counts),
+            1 => foreign
+                .get((number / 8) as usize % foreign.len().max(1))
+                .map_or(Ok(()), |number| changes.check(*number, &counts)),
+            2 => cuts.check(cuts::spread(seed, run, cuts.len()), Depth::Deep, &counts),
+            3 => flipped(Flip::in_header(&stores, number)),
+            4 | 5 => flipped(Flip::in_index(&stores, number)),
             _ => flips::check(&Flip::sampled(&stores, seed, run), Depth::Deep, &counts),
         };
         Some((run + 1, checked.err()?))

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use annals::testkit::{BootId, Crash, Env, Jobs, ManualClock, MemDisk, SeededRandom, verify_with};
+use annals::testkit::{BootId, Crash, Disk, Env, Jobs, ManualClock, MemDisk, SeededRandom, verify_with};
 use annals::{
     Append, Codec, Durability, Event, Expect, Filter, Log, LogReader, NewEvent, Offset, OpenError, ReadMode, Timestamp,
     VerifyReport,
@@ -26,6 +26,8 @@ pub struct Store {
     pub files: Vec<File>,
     /// The same directory a while earlier, for files that are replaced by older selves. Empty where there is none.
     pub older: Vec<File>,
+    /// What another log has where this one has the same offsets. Empty where there is none.
+    pub other: Vec<File>,
     /// The run of the system in which it is looked at.
     pub boot: u128,
     /// All events that were written, in order.
@@ -132,6 +134,7 @@ impl Store {
             cursors: Vec::new(),
             files,
             older: Vec::new(),
+            other: Vec::new(),
             boot,
             events,
             durable: acked.durable,
@@ -163,6 +166,11 @@ impl Store {
         file.unwrap_or(0)
     }
 
+    /// Whether there is a `LOCK` that says what was durable.
+    pub fn has_lock(&self) -> bool {
+        self.files.iter().any(|(path, _)| is_lock(path))
+    }
+
     /// All bits of all files.
     pub fn bits(&self) -> u64 {
         self.files.iter().map(|(_, bytes)| bytes.len() as u64 * 8).sum()
@@ -190,6 +198,11 @@ pub fn all() -> Result<Vec<Store>, Failed> {
     let mut stores = golden()?;
     stores.extend(made()?);
     Ok(stores)
+}
+
+/// Every store but the kept ones: what was written by the code that reads it, right or wrong.
+pub fn of_now() -> Result<Vec<Store>, Failed> {
+    made()
 }
 
 /// The kept log of each version of the format: `tests/golden/vN`, files as hexadecimal digits.
@@ -237,19 +250,31 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 }
 
 /// The log that is made here: closed, killed, and killed with the machine started again since.
+/// .. and the last one without its `LOCK`, so that the batches alone say what was durable.
 fn made() -> Result<Vec<Store>, Failed> {
-    let mut making = Making::new();
-    making.segments()?;
-    making.torn_tail()?;
-    let older = files_of(&making.mem);
-    making.segment_more()?;
+    let mut making = Making::new(OWN);
+    let older = making.until_closed()?;
     let closed = making.store("closed", 1, older)?;
     let before_kill = files_of(&making.mem);
     making.killed()?;
     let killed = making.store("killed", 1, before_kill.clone())?;
     let restarted = making.store("restarted", 2, before_kill)?;
-    Ok(vec![closed, killed, restarted])
+    let _ = making.mem.remove(&Path::new(DIR).join("LOCK"));
+    let unlocked = making.store("unlocked", 2, Vec::new())?;
+    let mut another = Making::new(ANOTHER);
+    another.until_closed()?;
+    let other_closed = files_of(&another.mem);
+    another.killed()?;
+    let other_killed = files_of(&another.mem);
+    let closed = Store { other: other_closed, ..closed };
+    let [killed, restarted] = [killed, restarted].map(|store| Store { other: other_killed.clone(), ..store });
+    Ok(vec![closed, killed, restarted, unlocked])
 }
+
+/// What the data of a log's events is made of.
+const OWN: &str = "ab ";
+/// The same for a log with the same offsets and sizes, and other events.
+const ANOTHER: &str = "cd ";
 
 /// How many small segments there are: more than what one merged index takes.
 const SEGMENTS: u64 = 10;
@@ -260,6 +285,7 @@ fn large(number: u64) -> Vec<u8> {
 }
 
 struct Making {
+    text: &'static str,
     mem: MemDisk,
     clock: Arc<ManualClock>,
     acked: Acked,
@@ -268,9 +294,9 @@ struct Making {
 }
 
 impl Making {
-    fn new() -> Making {
+    fn new(text: &'static str) -> Making {
         let clock = Arc::new(ManualClock::new(1_700_000_000_000_000));
-        Making { mem: MemDisk::new(), clock, acked: Acked::default(), made: 0, cursors: Vec::new() }
+        Making { text, mem: MemDisk::new(), clock, acked: Acked::default(), made: 0, cursors: Vec::new() }
     }
 
     fn store(&self, name: &'static str, boot: u128, older: Vec<File>) -> Result<Store, Failed> {
@@ -279,7 +305,9 @@ impl Making {
     }
 
     fn open(&self, codec: Codec) -> Result<Log, Failed> {
-        let log = options(env_at(&self.mem, 1, &self.clock)).codec(codec).open(DIR);
+        // Identity and salts come from random numbers: no two logs have the same.
+        let random = Arc::new(SeededRandom::new(u64::from(self.text.as_bytes()[0])));
+        let log = options(Env { random, ..env_at(&self.mem, 1, &self.clock) }).codec(codec).open(DIR);
         log.map_err(|error| format!("while a store was made: {error}"))
     }
 
@@ -301,7 +329,7 @@ impl Making {
         let n = self.made;
         let event = Event::new(format!("order-{}", n % 5), ["Placed", "Paid", "Sent"][n as usize % 3]);
         let event =
-            event.data(format!("{{\"number\":{n},\"text\":\"{}\"}}", "ab ".repeat(n as usize % 40)).into_bytes());
+            event.data(format!("{{\"number\":{n},\"text\":\"{}\"}}", self.text.repeat(n as usize % 40)).into_bytes());
         match n % 4 {
             0 => event.source("till").id(format!("e-{n}")),
             1 => event.time(Timestamp::from_micros(-(n as i64))).content_type("application/json"),
@@ -365,6 +393,15 @@ impl Making {
         self.open(codec)
     }
 
+    /// All up to a close; the files as they were a while before.
+    fn until_closed(&mut self) -> Result<Vec<File>, Failed> {
+        self.segments()?;
+        self.torn_tail()?;
+        let older = files_of(&self.mem);
+        self.segment_more()?;
+        Ok(older)
+    }
+
     /// A write that a kill tore, and what is kept of it.
     fn torn_tail(&mut self) -> Result<(), Failed> {
         let log = self.open(Codec::None)?;
@@ -408,7 +445,8 @@ impl Making {
     fn killed(&mut self) -> Result<(), Failed> {
         let log = self.open(Codec::None)?;
         for durability in [Durability::Disk, Durability::Disk, Durability::Os, Durability::Os] {
-            let append = Append::new().event(self.event()).event(self.event().data(vec![b'k'; CUT_BYTES]));
+            let append =
+                Append::new().event(self.event()).event(self.event().data(vec![self.text.as_bytes()[0]; CUT_BYTES]));
             self.put(&log, append, durability)?;
         }
         self.mem.crash(Crash::KeepAll);

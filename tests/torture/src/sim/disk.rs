@@ -52,6 +52,43 @@ pub enum How {
     Handles,
 }
 
+/// How many calls were made to fail, by what the system said.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Injected {
+    eio: u64,
+    full: u64,
+    handles: u64,
+}
+
+impl Injected {
+    fn add(&mut self, error: &io::Error) {
+        match (error.raw_os_error(), error.kind()) {
+            (Some(24), _) => self.handles += 1,
+            (_, ErrorKind::StorageFull) => self.full += 1,
+            _ => self.eio += 1,
+        }
+    }
+
+    /// Whether a fault since then is what an error speaks of.
+    pub fn explains(&self, before: &Injected, error: &str) -> bool {
+        (self.eio > before.eio && error.contains("(os error 5)"))
+            || (self.handles > before.handles && error.contains("(os error 24)"))
+            || (self.full > before.full && is_full(error))
+    }
+}
+
+/// Whether an error speaks of a full disk.
+pub fn is_full(error: &str) -> bool {
+    error.contains("the disk is full") || error.contains(&io::Error::from(ErrorKind::StorageFull).to_string())
+}
+
+/// Whether an error is that of a process that has ended.
+pub fn is_gone(error: &str) -> bool {
+    error.contains(GONE)
+}
+
+const GONE: &str = "the process is gone";
+
 /// A disk in memory whose calls fail by rates. Clones are the same disk.
 #[derive(Debug, Clone)]
 pub struct SimDisk {
@@ -71,8 +108,9 @@ struct State {
     /// Calls that are still made; then the process is gone.
     left: Option<u64>,
     injected: u64,
-    /// Writes that went wrong without saying so.
-    silent: u64,
+    by_kind: Injected,
+    /// Files that were written to with another outcome than was said, once for each write.
+    silent: Vec<PathBuf>,
     hash: Option<u64>,
     shown: bool,
 }
@@ -97,7 +135,8 @@ impl SimDisk {
             calls: 0,
             left: None,
             injected: 0,
-            silent: 0,
+            by_kind: Injected::default(),
+            silent: Vec::new(),
             hash: hashed.then_some(0),
             shown,
         };
@@ -141,9 +180,19 @@ impl SimDisk {
         self.state().injected
     }
 
+    /// The same by what was said.
+    pub fn injected_by_kind(&self) -> Injected {
+        self.state().by_kind
+    }
+
     /// How many writes went wrong silently.
     pub fn silent(&self) -> u64 {
-        self.state().silent
+        self.state().silent.len() as u64
+    }
+
+    /// Whether a write to a file in a directory went wrong silently.
+    pub fn is_silent_in(&self, dir: &Path) -> bool {
+        self.state().silent.iter().any(|path| path.parent() == Some(dir))
     }
 
     /// Hash of all calls with their arguments and results.
@@ -164,6 +213,11 @@ impl SimDisk {
             before.push(self.memory.fork());
         }
         let course = state.course(op, len as usize, at);
+        match &course {
+            Course::Fails(error) if !is_gone(&error.to_string()) => state.by_kind.add(error),
+            Course::Nothing | Course::Elsewhere(_) => state.silent.push(path.to_path_buf()),
+            _ => {}
+        }
         if state.shown {
             let what = match &course {
                 Course::Goes => String::new(),
@@ -220,7 +274,7 @@ fn hash_of(bytes: &[u8]) -> u64 {
 }
 
 fn gone() -> io::Error {
-    io::Error::other("the process is gone")
+    io::Error::other(GONE)
 }
 
 fn eio() -> io::Error {
@@ -266,11 +320,9 @@ impl State {
             return Course::Part(1 + self.dice.below(len as u64 - 1) as usize, None);
         }
         if self.hits(rates.lost) {
-            self.silent += 1;
             return Course::Nothing;
         }
         if self.hits(rates.misdirected) {
-            self.silent += 1;
             let away = 512 << self.dice.below(6);
             return Course::Elsewhere(if self.dice.percent(50) { at + away } else { at.saturating_sub(away) });
         }

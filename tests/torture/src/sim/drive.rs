@@ -1,18 +1,19 @@
 //! One run: a random workload on a disk that fails, ended by crashes, and after each the question what is left.
 
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use annals::testkit::Disk;
 use annals::{
     AppendError, Consumer, ConsumerError, Durability, Expect, Follow, Log, LogReader, Offset, OpenError, ReadError,
     ReadMode, Receipt, Version,
 };
 
-use super::disk::{Planned, Rates};
-use super::machine::{ENDS, End, Machine, is_sound};
+use super::disk::{Injected, Planned, Rates, is_full, is_gone};
+use super::machine::{DIR, ENDS, End, Machine, is_sound};
 use super::swarm::{DEEDS, Deed, Swarm};
 use crate::dice::Dice;
 use crate::oracle::{Answer, Broken, Checked, Failed, Given, Model, POSITION, Sent, Wish, ensure};
@@ -62,12 +63,16 @@ pub struct Run {
     cursors: [Cursor; CONSUMERS.len()],
     /// Faults that had been injected when the process began ..
     injected: u64,
+    /// .. by their kinds ..
+    faults: Injected,
+    /// .. and when what it does now began ..
+    faults_before_deed: Injected,
     /// .. and when the power was cut last.
     injected_by_power: u64,
     /// Torn tails in `torn` when the log was opened last.
     kept: usize,
-    /// Bits that were turned over.
-    rotten: bool,
+    /// Files in which bits were turned over.
+    rotten: Vec<PathBuf>,
     faults_on: bool,
     full: bool,
     tags: u64,
@@ -124,9 +129,11 @@ impl Run {
             life: None,
             cursors: Default::default(),
             injected: 0,
+            faults: Injected::default(),
+            faults_before_deed: Injected::default(),
             injected_by_power: 0,
             kept: 0,
-            rotten: false,
+            rotten: Vec::new(),
             faults_on: false,
             full: false,
             tags: 0,
@@ -172,21 +179,47 @@ impl Run {
 
     /// Whether bytes may be other than what was written.
     fn is_rotten(&self) -> bool {
-        self.rotten || self.machine.disk.silent() > 0
+        !self.rotten.is_empty() || self.machine.disk.silent() > 0
     }
 
-    /// A failure has to have a fault behind it.
+    /// Whether that may be so of the cursors.
+    fn has_rotten_cursors(&self) -> bool {
+        let dir = Path::new(DIR).join("cursors");
+        self.rotten.iter().any(|path| path.parent() == Some(&dir)) || self.machine.disk.is_silent_in(&dir)
+    }
+
+    /// From here on the faults are gone that a new process, or a sound disk, knows nothing of.
+    fn forget_faults(&mut self) {
+        self.injected = self.machine.disk.injected();
+        self.faults = self.machine.disk.injected_by_kind();
+        self.faults_before_deed = self.faults;
+    }
+
+    /// Whether a fault since then, or what the disk is now, is what an error speaks of.
+    fn is_explained(&self, since: &Injected, error: &str) -> bool {
+        let disk = &self.machine.disk;
+        disk.injected_by_kind().explains(since, error)
+            || (disk.is_stopped() && is_gone(error))
+            || (self.full && is_full(error))
+    }
+
+    /// A failure has to have a fault of its kind behind it.
     fn excused(&self, what: &str, error: &dyn Display) -> Result<(), Broken> {
+        self.excused_since(&self.faults, what, error)
+    }
+
+    fn excused_since(&self, since: &Injected, what: &str, error: &dyn Display) -> Result<(), Broken> {
         self.say(|| format!("{what}: {error}"));
-        let faulted = self.machine.disk.injected() > self.injected || self.machine.disk.is_stopped();
-        ensure!(faulted || self.full || self.is_rotten(), "{what} fails without a fault: {error}");
+        let explained = self.is_explained(since, &error.to_string()) || self.is_rotten();
+        ensure!(explained, "{what} fails without a fault of this kind: {error}");
         Ok(())
     }
 
+    /// Nothing that was read badly once is remembered.
     fn excused_read(&self, what: &str, error: &ReadError) -> Result<(), Broken> {
         let typed = matches!(error, ReadError::Io(_)) || self.is_rotten();
         ensure!(typed, "{what} fails on a sound disk: {error}");
-        self.excused(what, error)
+        self.excused_since(&self.faults_before_deed, what, error)
     }
 
     /// The outcome of a check; `None` where the log could not answer, as it may.
@@ -214,8 +247,11 @@ impl Run {
     fn poisoned(&mut self, what: &str, error: &dyn Display) -> Result<(), Broken> {
         self.life_mut().poisoned.get_or_insert(0);
         self.say(|| format!("{what}: {error}"));
-        let faulted = self.machine.disk.injected() > self.injected || self.machine.disk.is_stopped();
-        ensure!(faulted || self.is_rotten(), "{what} fails for good without a fault: {error}");
+        let disk = &self.machine.disk;
+        let error = error.to_string();
+        let explained =
+            disk.injected_by_kind().explains(&self.faults, &error) || (disk.is_stopped() && is_gone(&error));
+        ensure!(explained || self.is_rotten(), "{what} fails for good without a fault of this kind: {error}");
         Ok(())
     }
 
@@ -245,6 +281,7 @@ impl Run {
     }
 
     fn deed(&mut self) -> Result<(), Broken> {
+        self.faults_before_deed = self.machine.disk.injected_by_kind();
         let deed = DEEDS[self.dice.weighted(&self.swarm.weights)];
         self.say(|| format!("{deed:?}"));
         match deed {
@@ -605,6 +642,8 @@ impl Run {
                     next += 1;
                     self.model.seen = self.model.seen.max(next);
                 }
+                // Where nothing more will come, it says what the writer failed of.
+                Err(ReadError::Io(error)) => return self.excused("following", &error),
                 Err(error) => return self.excused_read("following", &error),
             }
         }
@@ -632,7 +671,7 @@ impl Run {
         let beside_writer = beside.is_some();
         let reader = beside.unwrap_or_else(|| life.log.reader());
         let opened = reader.consumer(CONSUMERS[at]);
-        let rotten = self.is_rotten();
+        let rotten = self.has_rotten_cursors();
         let cursor = &mut self.cursors[at];
         if cursor.seen.is_empty() {
             (cursor.seen, cursor.kept) = (vec![0], vec![0]);
@@ -728,7 +767,7 @@ impl Run {
         if power {
             self.cursors.iter_mut().for_each(|cursor| cursor.seen.clone_from(&cursor.kept));
         }
-        if self.is_rotten() {
+        if self.has_rotten_cursors() {
             // A slot that is not whole gives way to the one before.
             let any: Vec<u64> = (0..=self.model.next()).collect();
             self.cursors =
@@ -739,6 +778,8 @@ impl Run {
             Ok(infos) => infos,
             Err(error) => return self.excused_consumer("listing consumers", &error),
         };
+        // Whether a cursor is one of the log is seen by the event before it, which may not be read any more.
+        let rotten = self.is_rotten();
         for (cursor, name) in self.cursors.iter_mut().zip(CONSUMERS) {
             let info = infos.iter().find(|info| info.name == name);
             let Some(info) = info else {
@@ -749,7 +790,7 @@ impl Run {
             let next = info.next.raw();
             let may = &cursor.seen;
             ensure!(
-                info.refusal.is_none(),
+                info.refusal.is_none() || rotten,
                 "consumer {name} is refused: {}",
                 info.refusal.as_ref().map(ToString::to_string).unwrap_or_default()
             );
@@ -861,12 +902,13 @@ impl Run {
     /// Opens the log and holds what is left against what has to be; false when it is damaged for good. `settled`:
     /// nothing is pending on the disk, so that it changes by recovery alone.
     fn recover(&mut self, power: bool, settled: bool) -> Result<bool, Broken> {
-        self.injected = self.machine.disk.injected();
+        self.forget_faults();
         let floor = self.model.floor(power);
-        let was_rotten = self.rotten;
+        let was_rotten = self.rotten.len();
         let flips = if settled { self.rot() } else { Vec::new() };
         self.look_before(floor)?;
         let floor = floor.max(self.model.floor(true));
+        let unsealed = self.machine.unsealed();
         let last = self.machine.segments().pop();
         let before = last.and_then(|path| Some((path.clone(), self.machine.memory.read_file(&path)?)));
         let mut tries = 0;
@@ -881,7 +923,7 @@ impl Run {
                         self.check_refused()?;
                         self.say(|| "the bits are turned back".to_owned());
                         self.put_back(flips);
-                        self.rotten = was_rotten;
+                        self.rotten.truncate(was_rotten);
                         return self.recover_restored(power, floor);
                     }
                     self.check_refused()?;
@@ -904,6 +946,9 @@ impl Run {
             }
             ensure!(tries < 5, "the log is not opened on a disk without faults");
         };
+        if !self.is_rotten() {
+            self.machine.check_sealed(&unsealed)?;
+        }
         let before = before.filter(|_| settled && tries == 1 && flips.is_empty());
         self.recovered(&log, power, floor, before)?;
         self.live(log);
@@ -943,7 +988,7 @@ impl Run {
             self.say(|| format!("bit {bit} of byte {byte} of {} turns over", path.display()));
             whole.push((path.clone(), self.machine.memory.read_file(&path).unwrap_or_default()));
             self.machine.memory.flip_bit(&path, byte, bit);
-            self.rotten = true;
+            self.rotten.push(path);
         }
         whole
     }
@@ -1012,10 +1057,6 @@ impl Run {
         self.model.cut(end);
         let checked = self.model.check_all(&log.reader());
         self.checked("reading all after opening", checked)?;
-        if self.is_rotten() {
-            self.check_consumers(log, power)?;
-            return Ok(());
-        }
         for (name, offset, version, data) in self.model.sources() {
             let record = log.source(&name).ok_or_else(|| format!("source {name} is forgotten"))?;
             let same =
@@ -1028,6 +1069,9 @@ impl Run {
         }
         self.check_consumers(log, power)?;
         self.machine.check_files()?;
+        if self.is_rotten() {
+            return Ok(());
+        }
         if self.dice.percent(20) {
             // Where a sync failed, zeros in the place of what was cut may be gone with the power; it is cut again.
             let zeros_may_be_lost = self.machine.disk.injected() > self.injected_by_power;
@@ -1053,11 +1097,12 @@ impl Run {
         } else if !self.crash()? {
             return Ok(());
         }
-        self.injected = self.machine.disk.injected();
+        self.forget_faults();
         if self.is_rotten() {
             let reader = self.log().reader();
             return self.look(&reader, Deed::Reader);
         }
+        let before = self.machine.fork();
         for _ in 0..3 {
             self.append_plainly()?;
         }
@@ -1068,7 +1113,9 @@ impl Run {
                 log.consumer(name).map_err(|error| format!("consumer {name} does not go on: {error}"))?;
             consumer.commit(log.durable_end()).map_err(|error| format!("consumer {name} does not move: {error}"))?;
         }
+        let end = log.durable_end().raw();
         drop(log);
+        self.check_other_history(before, end)?;
         self.machine.clock.advance_ms(1000);
         for _ in 0..1000 {
             match self.log().step() {
@@ -1106,6 +1153,41 @@ impl Run {
         let end = self.checked("reading a closed log", end)?;
         ensure!(end == Some(self.model.next()), "a closed log ends at {end:?}, not at {}", self.model.next());
         Ok(())
+    }
+
+    /// The log as it was a while ago goes on with other events, behind cursors that it was committed with since: no
+    /// consumer may go on in a history that it has not seen.
+    fn check_other_history(&self, before: Machine, committed: u64) -> Result<(), Broken> {
+        let mut restored = before;
+        restored.end(End::Kill, &self.dice);
+        let is_cursor = |path: &Path| path.extension().is_some_and(|ending| ending == "cur");
+        for (path, _) in restored.memory.files().into_iter().filter(|(path, _)| is_cursor(path)) {
+            restored.memory.remove(&path).map_err(|error| error.to_string())?;
+        }
+        restored.clock.advance_ms(7);
+        let failed = |error: &dyn Display| format!("a log that was restored does not go on: {error}");
+        let log = restored.open().map_err(|error| failed(&error))?;
+        while log.durable_end().raw() < committed {
+            let append = annals::Event::new("another history", "Other").data(b"other".as_slice());
+            log.append(append).and_then(Receipt::wait).map_err(|error| failed(&error))?;
+        }
+        let last = Offset::from_raw(committed - 1);
+        let event = log.reader().get(last).map_err(|error| failed(&error))?;
+        log.close().map_err(|error| failed(&error))?;
+        // When it was recorded is all that an event is known by. A clock that was set back since gives both the same.
+        let is_known = event.is_some_and(|event| event.recorded().as_micros() != self.model.recorded(last.raw()));
+        for (path, _) in self.machine.memory.files().into_iter().filter(|(path, _)| is_cursor(path)) {
+            restored.memory.write_file(&path, &self.machine.memory.read_file(&path).unwrap_or_default());
+        }
+        let log = restored.open().map_err(|error| failed(&error))?;
+        for name in CONSUMERS.iter().filter(|_| is_known) {
+            match log.consumer(name) {
+                Err(ConsumerError::CursorOfAnotherHistory { .. }) => {}
+                Ok(consumer) => return Err(format!("{name} goes on at {} in another history", consumer.cursor())),
+                Err(error) => return Err(format!("{name} is refused in another history by: {error}")),
+            }
+        }
+        log.close().map_err(|error| failed(&error))
     }
 
     /// An append that has to be acknowledged.

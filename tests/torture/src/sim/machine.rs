@@ -46,6 +46,19 @@ pub fn is_sound(report: &VerifyReport) -> bool {
     report.damage.iter().all(|damage| damage.what.contains("the other one is used"))
 }
 
+/// Whether a name says the first offset of segments and how many they are, or is that of an index that is being made.
+fn is_index(name: &str) -> bool {
+    let digits = |text: &str, len: usize| text.len() == len && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (name, ending) = name.split_once('.').unwrap_or((name, ""));
+    let of = name.split_once('-').is_some_and(|(base, segments)| digits(base, 20) && digits(segments, 3));
+    of && ["idx", "idx.tmp", "tmp"].contains(&ending)
+}
+
+/// Whether a segment's file ends with a trailer, as `src/segment/trailer.rs` has it.
+fn has_end(bytes: &[u8]) -> bool {
+    bytes.len().checked_sub(128).is_some_and(|at| bytes[at..].starts_with(b"ANNALSE1"))
+}
+
 impl Machine {
     pub fn new(seed: u64, hashed: bool, shown: bool) -> Machine {
         let memory = MemDisk::new();
@@ -104,6 +117,28 @@ impl Machine {
         files.filter(|path| path.extension().is_some_and(|ending| ending == "seg")).collect()
     }
 
+    /// Segments that another one follows, and that have no whole end yet, with the lengths of their files. Those of
+    /// whole pages may have been taken ahead.
+    pub fn unsealed(&self) -> Vec<(PathBuf, usize)> {
+        let mut segments = self.segments();
+        segments.pop();
+        let of = segments.into_iter().filter_map(|path| Some((self.memory.read_file(&path)?, path)));
+        of.filter(|(bytes, _)| !has_end(bytes) && !bytes.len().is_multiple_of(4096))
+            .map(|(bytes, path)| (path, bytes.len()))
+            .collect()
+    }
+
+    /// Until its end is durable, the file of a segment is longer than it will be: so that of a file of that length
+    /// each byte is known to be whole or damaged, and a reader that maps it sees none of them written.
+    pub fn check_sealed(&self, before: &[(PathBuf, usize)]) -> Result<(), Broken> {
+        for (path, len) in before {
+            let after = self.memory.read_file(path).unwrap_or_default();
+            let was_exact = has_end(&after) && after.len() == *len;
+            ensure!(!was_exact, "{} had its length before its end was durable", path.display());
+        }
+        Ok(())
+    }
+
     /// Another machine with the same files, where no process runs.
     pub fn fork(&self) -> Machine {
         Machine::with(self.memory.fork(), self)
@@ -132,7 +167,7 @@ impl Machine {
                 Some("log") => name == "LOCK" || (name.len() == 24 && name.ends_with(".seg")),
                 Some("cursors") => name == "LOCK" || name.ends_with(".cur") || name.ends_with(".tmp"),
                 Some("torn") => name.ends_with(".torn") || name.ends_with(".tmp"),
-                Some("index") => true,
+                Some("index") => is_index(&name),
                 _ => false,
             };
             ensure!(known, "the file {} is unexplained", path.display());

@@ -37,8 +37,9 @@ pub use batch::{Batch, Codec, Events, EventsBackward};
 #[cfg(feature = "tokio")]
 pub use handler::{Async, AsyncHandler};
 pub use handler::{
-    Context, Control, Effect, Executor, Failure, Handler, HandlerError, HandlerSpec, Retry, RowError, Runner,
-    SnapshotError, Start, State, StateError, StateReader, StateRows, StateValue, Step, ValueError,
+    Context, Control, Difference, Effect, Executor, Failure, Handler, HandlerError, HandlerSpec, KeyDifference,
+    Outputs, Put, Replay, ReplayProgress, ReplayReport, Retry, RowError, Runner, Shadow, SnapshotError, Start, State,
+    StateError, StateReader, StateRows, StateValue, Step, Until, ValueError, Verdict, state_difference,
 };
 pub use journal::{Caps, Found, Journal, JournalRead, MemoryLog, OwnRecord, Pending};
 #[cfg(feature = "tokio")]

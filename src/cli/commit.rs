@@ -175,6 +175,7 @@ fn in_base64<'r>(bytes: &[u8]) -> Shown<'r> {
 
 #[cfg(test)]
 mod tests {
+    use crate::handler::commit::DecisionKind;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 

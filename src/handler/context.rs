@@ -34,6 +34,8 @@ pub(crate) struct Whose {
     pub log: LogId,
     pub epoch: u64,
     pub hops_max: u32,
+    /// Its effects are another generation's to run.
+    pub silent: bool,
 }
 
 /// What one handling puts out.
@@ -173,6 +175,9 @@ impl Context<'_> {
     pub fn effect_bytes(&mut self, kind: &str, request: impl Into<Bytes>) -> Result<(), ViewError> {
         let key = own::effect_key(self.event.offset(), self.emitted.effects);
         self.emitted.effects += 1;
+        if self.whose.silent {
+            return Ok(());
+        }
         let row = EffectRow { epoch: self.whose.epoch, tries: 0, kind: kind.to_owned(), request: request.into() };
         self.overlay.put(self.cache, &key, Some(row.encode()), self.event.stream())
     }

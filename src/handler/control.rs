@@ -209,6 +209,8 @@ pub(crate) fn act(
         }
         Asked::Drop { stream, all, only } => return give_up(window, stream, *all, *only, event.offset(), &reason),
         Asked::Skip(offset) => skip(window, cursor, *offset, event.stream(), &reason)?,
+        // The generation that takes over finds where this one stands still; asked of that one, it is done already.
+        Asked::CutOver(generation) if *generation != window.spec.generation => pause(window, paused, &reason)?,
         Asked::CutOver(_) => {}
     }
     Ok(true)

@@ -113,6 +113,38 @@ pub enum HandlerError {
         /// Why.
         cause: String,
     },
+    /// The log has no record of that generation.
+    #[error(
+        "the log has no record of generation {generation} of handler {name:?}; `annals handlers` lists those it has"
+    )]
+    Unknown {
+        /// The handler.
+        name: String,
+        /// The generation.
+        generation: u32,
+    },
+    /// A generation that is to be built beside the live one is the live one.
+    #[error(
+        "generation {generation} of handler {name:?} is the live one and cannot be built beside itself; nothing was written: run it, or raise the generation"
+    )]
+    Live {
+        /// The handler.
+        name: String,
+        /// The generation.
+        generation: u32,
+    },
+    /// A generation has not handled what the live one has, so it cannot take over.
+    #[error(
+        "generation {generation} of handler {name:?} cannot take over: {why}; nothing was written, the live one goes on"
+    )]
+    NotReady {
+        /// The handler.
+        name: String,
+        /// The generation that was to take over.
+        generation: u32,
+        /// What is in its way.
+        why: String,
+    },
     /// It stopped before, for another reason.
     #[error("handler {name:?} has stopped before; open it again")]
     Stopped {

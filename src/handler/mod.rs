@@ -35,6 +35,11 @@ pub(crate) mod snapshot;
 mod state;
 pub(crate) mod recorder;
 
+// Handling again what was handled before.
+mod follow;
+mod generation;
+mod replay;
+
 use crate::Event;
 
 #[cfg(feature = "tokio")]
@@ -45,6 +50,8 @@ pub use control::Control;
 pub use effects::{Effect, Executor};
 pub use error::HandlerError;
 pub use failure::Failure;
+pub use generation::{KeyDifference, Shadow, state_difference};
+pub use replay::{Difference, Outputs, Put, Replay, ReplayProgress, ReplayReport, Until, Verdict};
 pub use runner::{Runner, Step};
 pub use snapshot::SnapshotError;
 pub use spec::{HandlerSpec, Retry, Start};

@@ -9,6 +9,7 @@
 //! | `x` offset (big endian)       | the idempotency key that ends with it                                    |
 //! | `n` offset (big endian)       | why the event is to be passed over when its turn comes, or the gap       |
 //! | `s`                           | why the handler is paused                                                |
+//! | `f`                           | nothing: a shadow has followed the next record in part                   |
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -38,6 +39,7 @@ pub(crate) const KEYS: [u8; 2] = [OWN, b'k'];
 pub(crate) const EXPIRIES: [u8; 2] = [OWN, b'x'];
 pub(crate) const SKIPS: [u8; 2] = [OWN, b'n'];
 pub(crate) const PAUSED: [u8; 2] = [OWN, b's'];
+pub(crate) const FOLLOWED_IN_PART: [u8; 2] = [OWN, b'f'];
 
 pub(crate) fn parked_key(stream: &str) -> Vec<u8> {
     [&PARKED, stream.as_bytes()].concat()

@@ -33,7 +33,7 @@ const IN_FLIGHT_MAX: usize = 8;
 /// When nothing was wanted for so many events, the handler's position is committed alone.
 const UNWANTED_EVENTS: u64 = 1_000_000;
 /// So many events of queues are taken up in one step.
-const TAKEN_UP_MAX: usize = 64;
+pub(super) const TAKEN_UP_MAX: usize = 64;
 
 /// What a step did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,8 +135,13 @@ impl Runner {
         let watch = if logic.is_in_process() { Watch::look_back(&*journal, head.previous)? } else { Watch::default() };
         let cache = Cache::new(view, spec.space(), spec.cache_bytes);
         let (queues, effects) = (Queues::load(&cache)?, Effects::load(&cache)?);
-        let whose =
-            Whose { name: Arc::clone(&spec.name), log: journal.id(), epoch: head.epoch, hops_max: spec.hops_max };
+        let whose = Whose {
+            name: Arc::clone(&spec.name),
+            log: journal.id(),
+            epoch: head.epoch,
+            hops_max: spec.hops_max,
+            silent: false,
+        };
         let paused = match head.paused {
             true => Some(String::from_utf8_lossy(&cache.get(&own::PAUSED)?.0.unwrap_or_default()).into_owned()),
             false => None,
@@ -558,7 +563,7 @@ impl Runner {
     }
 }
 
-fn with_sums(head: Head, sums: Sums) -> Head {
+pub(super) fn with_sums(head: Head, sums: Sums) -> Head {
     Head { digest: sums.digest, own_digest: sums.own_digest, rows: sums.rows, own_rows: sums.own_rows, ..head }
 }
 
@@ -606,7 +611,7 @@ fn acquire(journal: &dyn Journal, spec: &HandlerSpec) -> Result<(Head, Offset), 
     }
 }
 
-fn first_head(journal: &dyn Journal, spec: &HandlerSpec) -> Head {
+pub(super) fn first_head(journal: &dyn Journal, spec: &HandlerSpec) -> Head {
     let cursor = match spec.start {
         Start::First => journal.head(),
         Start::End => journal.durable_end(),
@@ -647,7 +652,7 @@ fn pass_gap(window: &mut Window<'_>, first: Offset, end: Offset) -> bool {
 }
 
 /// Tries events again that wait, as far as they are due, at most so many; returns how many were done with.
-fn take_up(
+pub(super) fn take_up(
     journal: &dyn Journal,
     logic: &mut dyn Logic,
     window: &mut Window<'_>,

@@ -241,6 +241,11 @@ impl HandlerSpec {
         format!("{}{}", crate::log::HANDLER_STREAMS, self.name)
     }
 
+    /// Its stream, while another generation is the live one.
+    pub(crate) fn shadow_stream(&self) -> String {
+        format!("{}@{}", self.stream(), self.generation)
+    }
+
     pub(crate) fn control_stream(&self) -> String {
         format!("{}{}", crate::log::CONTROL_STREAMS, self.name)
     }

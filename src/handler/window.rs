@@ -9,6 +9,7 @@ use super::commit::{Decision, DecisionKind};
 use super::context::{Context, Emitted, Whose, seed};
 use super::error::HandlerError;
 use super::failure::{DEATHS_MAX, Failure};
+use super::follow::Told;
 use super::keys::Keys;
 use super::logic::{Logic, panicked};
 use super::overlay::Overlay;
@@ -63,6 +64,8 @@ pub(crate) struct Window<'r> {
     is_full: bool,
     /// The event that killed the instances before, and is not to be run.
     pub blamed: Option<(Offset, String)>,
+    /// What a record says became of the events, where it is followed instead of decided anew.
+    pub told: Option<Told>,
     current: Emitted,
     /// Idempotency keys of admitted events.
     keys: BTreeMap<usize, Vec<u8>>,
@@ -88,6 +91,7 @@ impl<'r> Window<'r> {
             pause: None,
             is_full: false,
             blamed: None,
+            told: None,
             current: Emitted::default(),
             keys: BTreeMap::new(),
         }
@@ -115,6 +119,16 @@ impl<'r> Window<'r> {
         let Some(event) = events.get(index).filter(|_| !self.is_over()) else { return Ok(false) };
         self.overlay.begin(event.offset());
         self.current = Emitted::default();
+        if let Some(told) = &self.told {
+            let decision = told.of(event.offset()).filter(|_| self.came == Came::InTurn).cloned();
+            let Some(decision) = decision else {
+                self.keys.extend(logic.idempotency_key(event).map(|key| (index, key)));
+                return Ok(true);
+            };
+            self.decisions.push(decision);
+            self.done = index + 1;
+            return Ok(false);
+        }
         let at = event.offset();
         if let Some(why) = self.queues.skips.get(at) {
             let why = why.into();
@@ -290,6 +304,12 @@ impl<'r> Window<'r> {
     }
 
     fn failed(&mut self, index: usize, event: &Event, failure: Failure) -> Result<Went, HandlerError> {
+        if let Some(told) = &mut self.told
+            && !told.may_skip(&failure)
+        {
+            told.failed = Some((event.offset(), failure));
+            return Ok(Went::Enough);
+        }
         let cause = failure.to_string();
         let failures = self.queues.get(event.stream()).map_or(0, |aside| aside.row.failures) + 1;
         let after = match failure {

@@ -4,7 +4,9 @@
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
+mod generations;
 mod journal;
+mod replay;
 mod sink;
 mod common;
 mod control;

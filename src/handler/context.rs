@@ -110,21 +110,23 @@ impl Context<'_> {
         Ok(self.put_encoded(key.as_ref(), Some(value.into()))?)
     }
 
-    /// The bytes of a row.
+    /// A row as the bytes that [`put_bytes`](Context::put_bytes) was given.
     ///
     /// # Errors
-    /// When the view fails: the step is then done again.
-    pub fn get_bytes(&mut self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>, ViewError> {
-        Ok(self.get_encoded(key.as_ref())?.map(|value| value.slice(1.min(value.len())..)))
+    /// When the row is a typed value: the event is then parked. When the view fails: the step is then done again.
+    pub fn get_bytes(&mut self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>, RowError> {
+        let Some(value) = self.get_encoded(key.as_ref())? else { return Ok(None) };
+        Ok(Some(value.slice_ref(value::decode_raw(&value)?)))
     }
 
     /// Sets a row to bytes.
     ///
     /// # Errors
-    /// When the view fails: the step is then done again.
-    pub fn put_bytes(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<(), ViewError> {
-        let value = [&[value::RAW], value.as_ref()].concat();
-        self.put_encoded(key.as_ref(), Some(value.into()))
+    /// When they are more than a step may carry: the event is then parked. When the view fails: the step is then done
+    /// again.
+    pub fn put_bytes(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<(), RowError> {
+        let value = value::encode_raw(value.as_ref())?;
+        Ok(self.put_encoded(key.as_ref(), Some(value.into()))?)
     }
 
     /// Removes a row.

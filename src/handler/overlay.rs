@@ -19,12 +19,15 @@ struct Row {
     written: Option<(Offset, u32)>,
 }
 
+/// A row's key, value and last write as they were.
+type Before = (Bytes, Option<Bytes>, Option<(Offset, u32)>);
+
 /// Rows of one step, with the way back to where its current event began.
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
     rows: HashMap<Bytes, Row>,
     /// What the current event changed, as it was before, oldest first.
-    undo: Vec<(Bytes, Option<Bytes>, Option<(Offset, u32)>)>,
+    undo: Vec<Before>,
     /// Every write in order, where each is recorded.
     writes: Option<Vec<Write>>,
     /// Of `writes`, how many there were before the current event.

@@ -349,10 +349,10 @@ impl Runner {
             self.ahead = window.rest();
             self.ahead.extend(later);
             self.passed = false;
-            if let Some((first, end)) = self.gap.filter(|_| next.is_none() && !window.is_over()) {
-                if pass_gap(&mut window, first, end) {
-                    (cursor, self.read_to, self.gap) = (end, end, None);
-                }
+            if let Some((first, end)) = self.gap.filter(|_| next.is_none() && !window.is_over())
+                && pass_gap(&mut window, first, end)
+            {
+                (cursor, self.read_to, self.gap) = (end, end, None);
             }
         }
         if let Some(reason) = window.pause.take() {

@@ -39,6 +39,13 @@ fn two_clerks_sell_each_lamp_once() {
 }
 
 #[test]
+fn a_handler_puts_out_each_event_once_over_two_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(run("handler", dir.path()), "9 reorders\n");
+    assert_eq!(run("handler", dir.path()), "18 reorders\n");
+}
+
+#[test]
 fn an_audit_trail_shows_who_and_what_it_was_before() {
     let dir = tempfile::tempdir().unwrap();
     let expected = "the last two changes:\n  version 3 by cleo: city=Ockham\n  version 2 by bob: name=Ada Lovelace\n\

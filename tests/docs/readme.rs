@@ -32,15 +32,19 @@ fn the_shell_blocks_run_one_after_the_other() {
     bash.env("CARGO_INSTALL_ROOT", &root).env("TMPDIR", scratch.path());
     bash.env("PATH", format!("{}:{path}", root.join("bin").display())).env_remove("ANNALS_LOG");
     let stdout = stdout_of(&mut bash);
-    // The last block shows one event of the copy, byte for byte.
-    assert!(stdout.ends_with("{\"channel\":\"#en\",\"page\":\"Main\",\"user\":\"ann\"}\n"), "{stdout}");
+    // One event of the copy, byte for byte, and at the very end what the handler made.
+    assert!(stdout.contains("\n{\"channel\":\"#en\",\"page\":\"Main\",\"user\":\"ann\"}\n"), "{stdout}");
+    assert!(stdout.ends_with("{\"key\":\"lamp\",\"value\":5}\n"), "{stdout}");
 }
 
 #[test]
 fn the_program_is_the_first_example() {
     let example = std::fs::read_to_string(project().join("examples/first.rs")).unwrap();
     let program = example.split_once("\n\n").unwrap().1;
-    assert_eq!(blocks("rust"), [program]);
+    let handler = std::fs::read_to_string(project().join("examples/handler.rs")).unwrap();
+    let [first, second] = <[String; 2]>::try_from(blocks("rust")).unwrap();
+    assert_eq!(first, program);
+    assert!(handler.contains(&second), "{second}");
 }
 
 #[test]

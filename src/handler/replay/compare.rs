@@ -76,6 +76,7 @@ impl fmt::Display for Put {
 /// What a replay came to that its records do not say. Values are as they are kept, without their codec byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[allow(clippy::large_enum_variant)] // there is one of them in a report
 pub enum Difference {
     /// An event was handled then, and is not now.
     NotHandled {
@@ -235,7 +236,7 @@ pub(super) fn first_difference(
     Ok(found.into_iter().min_by_key(|(place, _)| *place).map(|(_, difference)| difference))
 }
 
-fn last_of_each<'w>(writes: &'w [Write], which: impl Fn(&[u8]) -> bool) -> BTreeMap<&'w Bytes, &'w Write> {
+fn last_of_each(writes: &[Write], which: impl Fn(&[u8]) -> bool) -> BTreeMap<&Bytes, &Write> {
     writes.iter().filter(|write| which(&write.key)).map(|write| (&write.key, write)).collect()
 }
 

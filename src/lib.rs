@@ -37,7 +37,7 @@ pub use batch::{Batch, Codec, Events, EventsBackward};
 #[cfg(feature = "tokio")]
 pub use handler::{Async, AsyncHandler};
 pub use handler::{
-    Context, Failure, Handler, HandlerError, HandlerSpec, Retry, RowError, Runner, SnapshotError, Start, State,
+    Context, Failure, Handler, HandlerError, HandlerSpec, Lanes, Retry, RowError, Runner, SnapshotError, Start, State,
     StateError, StateReader, StateRows, StateValue, Step, ValueError,
 };
 pub use journal::{Caps, Found, Journal, JournalRead, MemoryLog, OwnRecord, Pending};

@@ -10,12 +10,14 @@ mod spec;
 // State while a step runs: what the view has, what is written behind, what the window changed.
 mod cache;
 mod overlay;
+mod rows;
 mod own;
 pub(crate) mod value;
 
 // A step.
 mod context;
 mod logic;
+mod lanes;
 mod window;
 mod queues;
 mod control;
@@ -37,6 +39,7 @@ pub use asynchronous::{Async, AsyncHandler};
 pub use context::{Context, RowError};
 pub use error::HandlerError;
 pub use failure::Failure;
+pub use lanes::Lanes;
 pub use runner::{Runner, Step};
 pub use snapshot::SnapshotError;
 pub use spec::{HandlerSpec, Retry, Start};

@@ -5,6 +5,7 @@
 #[cfg(feature = "tokio")]
 mod asynchronous;
 mod journal;
+mod lanes;
 mod sink;
 mod steps;
 mod views;

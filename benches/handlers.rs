@@ -31,7 +31,7 @@ fn main() {
     let bench = Bench { dir: directory() };
     println!("{}", machine::line(&bench.dir));
     println!("load: {}", std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim());
-    let all: [(&str, fn(&Bench)); 5] = [
+    let all: [(&str, Run); 5] = [
         ("count", Bench::count),
         ("fold", Bench::fold),
         ("rebuild", Bench::rebuild),
@@ -49,6 +49,8 @@ fn main() {
 fn directory() -> PathBuf {
     std::env::var_os("ANNALS_BENCH_DIR").map_or_else(|| PathBuf::from("target/bench-handlers"), PathBuf::from)
 }
+
+type Run = fn(&Bench);
 
 struct Bench {
     dir: PathBuf,

@@ -12,6 +12,9 @@ use super::rows::Pieces;
 use crate::view::{Digest, ViewError};
 use crate::{LogId, Offset};
 
+/// The event that wrote a row last, and the index of its stream.
+type Written = Option<(Offset, u32)>;
+
 /// A row that the step has touched.
 #[derive(Debug, Clone)]
 struct Row {
@@ -19,7 +22,7 @@ struct Row {
     before: Option<Bytes>,
     now: Option<Bytes>,
     /// The event that wrote it last, and its stream.
-    written: Option<(Offset, u32)>,
+    written: Written,
 }
 
 /// Rows of one step, with the way back to where its current event began.
@@ -33,7 +36,7 @@ pub(crate) struct Overlay {
     /// The bytes of rows: short ones, which end with the step.
     pieces: Pieces,
     /// What the current event changed, as it was before, oldest first.
-    undo: Vec<(usize, Option<Bytes>, Option<(Offset, u32)>)>,
+    undo: Vec<(usize, Option<Bytes>, Written)>,
     /// Every write in order, where each is recorded.
     writes: Option<Vec<Write>>,
     /// Of `writes`, how many there were before the current event.

@@ -37,7 +37,7 @@ pub use batch::{Batch, Codec, Events, EventsBackward};
 #[cfg(feature = "tokio")]
 pub use handler::{Async, AsyncHandler};
 pub use handler::{
-    Context, Control, Difference, Effect, Executor, Failure, Handler, HandlerError, HandlerSpec, KeyDifference,
+    Context, Control, Difference, Effect, Executor, Failure, Handler, HandlerError, HandlerSpec, KeyDifference, Lanes,
     Outputs, Put, Replay, ReplayProgress, ReplayReport, Retry, RowError, Runner, Shadow, SnapshotError, Start, State,
     StateError, StateReader, StateRows, StateValue, Step, Until, ValueError, Verdict, state_difference,
 };

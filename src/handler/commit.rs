@@ -41,6 +41,8 @@ use crate::view::Digest;
 
 const FORMAT: u8 = 1;
 pub(crate) const HEAD_BYTES: usize = 160;
+/// Where a head says how many bytes the bodies have.
+const BYTES_AT: usize = 144;
 const NONE: u64 = u64::MAX;
 
 /// The types of a handler's records.
@@ -282,6 +284,16 @@ impl Record {
             }
             put_varint(&mut out, self.head.cursor.raw().saturating_sub(write.at.raw()));
             put_varint(&mut out, u64::from(write.stream));
+        }
+        out
+    }
+
+    /// The same, with the bytes of the body counted in the head.
+    pub fn encode_counted(&mut self) -> Vec<u8> {
+        let mut out = self.encode();
+        self.head.bytes += out.len().saturating_sub(HEAD_BYTES) as u64;
+        if let Some(field) = out.get_mut(BYTES_AT..BYTES_AT + 8) {
+            field.copy_from_slice(&self.head.bytes.to_le_bytes());
         }
         out
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::cache::Cache;
 use super::overlay::Overlay;
-use super::own::{self, EffectRow, user_key};
+use super::own::{self, EffectRow, user_key, with_user_key};
 use super::value;
 use crate::event::{NewEvent, check_name, check_user_stream};
 use crate::view::ViewError;
@@ -67,17 +67,18 @@ pub struct Context<'w> {
     pub(super) emitted: &'w mut Emitted,
     pub(super) event: &'w Event,
     pub(super) whose: &'w Whose,
-    pub(super) random: u64,
+    /// Where its random numbers are, once one was asked for.
+    pub(super) random: Option<u64>,
 }
 
 impl Context<'_> {
     /// The bytes of a row, its codec byte in front; what this event has put before it is seen.
     pub(crate) fn get_encoded(&mut self, key: &[u8]) -> Result<Option<Bytes>, ViewError> {
-        self.overlay.get(self.cache, &user_key(key))
+        with_user_key(key, |key| self.overlay.get(self.cache, key))
     }
 
     pub(crate) fn put_encoded(&mut self, key: &[u8], value: Option<Bytes>) -> Result<(), ViewError> {
-        self.overlay.put(self.cache, &user_key(key), value, self.event.stream())
+        with_user_key(key, |key| self.overlay.put(self.cache, key, value, self.event.stream()))
     }
 
     /// A row as a typed value, written by [`put`](Context::put) or [`put_json`](Context::put_json).
@@ -97,7 +98,8 @@ impl Context<'_> {
     #[cfg(feature = "bincode")]
     pub fn put<T: serde::Serialize + ?Sized>(&mut self, key: impl AsRef<[u8]>, value: &T) -> Result<(), RowError> {
         let value = value::encode(value)?;
-        Ok(self.put_encoded(key.as_ref(), Some(value.into()))?)
+        let value = self.overlay.keep(&[&value]);
+        Ok(self.put_encoded(key.as_ref(), Some(value))?)
     }
 
     /// Sets a row to a typed value, in JSON: `annals state` shows it.
@@ -107,7 +109,8 @@ impl Context<'_> {
     #[cfg(feature = "json")]
     pub fn put_json<T: serde::Serialize + ?Sized>(&mut self, key: impl AsRef<[u8]>, value: &T) -> Result<(), RowError> {
         let value = value::encode_json(value)?;
-        Ok(self.put_encoded(key.as_ref(), Some(value.into()))?)
+        let value = self.overlay.keep(&[&value]);
+        Ok(self.put_encoded(key.as_ref(), Some(value))?)
     }
 
     /// A row as the bytes that [`put_bytes`](Context::put_bytes) was given.
@@ -122,11 +125,10 @@ impl Context<'_> {
     /// Sets a row to bytes.
     ///
     /// # Errors
-    /// When they are more than a step may carry: the event is then parked. When the view fails: the step is then done
-    /// again.
+    /// When the view fails: the step is then done again.
     pub fn put_bytes(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<(), RowError> {
-        let value = value::encode_raw(value.as_ref())?;
-        Ok(self.put_encoded(key.as_ref(), Some(value.into()))?)
+        let value = self.overlay.keep(&[&[value::RAW], value.as_ref()]);
+        Ok(self.put_encoded(key.as_ref(), Some(value))?)
     }
 
     /// Removes a row.
@@ -191,8 +193,10 @@ impl Context<'_> {
 
     /// A random number that is the same whenever the event is handled again (SplitMix64, Steele and others 2014).
     pub fn random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let before = self.random.unwrap_or_else(|| seed(self.whose, self.event));
+        let random = before.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random = Some(random);
+        let z = (random ^ (random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }

@@ -141,7 +141,7 @@ impl Effects {
         let mut ran = Vec::new();
         for (_, place) in self.due.iter().take_while(|(due_us, _)| *due_us <= now_us).take(RUN_MAX) {
             let (offset, n) = (Offset::from_raw(place.0), place.1);
-            let row = cache.get(&own::effect_key(offset, n))?.0.and_then(|value| EffectRow::decode(&value));
+            let row = cache.get(&own::effect_key(offset, n))?.and_then(|value| EffectRow::decode(&value));
             let Some(row) = row else { continue };
             check()?;
             let takeovers = u32::try_from(whose.epoch.saturating_sub(row.epoch)).unwrap_or(u32::MAX);

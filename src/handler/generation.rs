@@ -81,7 +81,7 @@ impl Shadow {
         spec: HandlerSpec,
         handler: impl Handler,
     ) -> Result<Shadow, HandlerError> {
-        Shadow::open_shared(Arc::new(journal), Arc::new(view), spec, Box::new(Calls(handler)))
+        Shadow::open_shared(Arc::new(journal), Arc::new(view), spec, Box::new(Calls::new(handler)))
     }
 
     pub(crate) fn open_shared(
@@ -100,7 +100,7 @@ impl Shadow {
             Some(Goal { at: last, sums: sums_of(&head) }),
         )?;
         let cache = Cache::new(view, spec.space(), spec.cache_bytes);
-        let waited_done = cache.get(&own::FOLLOWED_IN_PART)?.0.is_some();
+        let waited_done = cache.get(&own::FOLLOWED_IN_PART)?.is_some();
         let whose = Whose {
             name: Arc::clone(&spec.name),
             log: journal.id(),

@@ -1,31 +1,43 @@
 //! What a step has read and changed so far, over the rows as they were before it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 
 use super::cache::Cache;
 use super::commit::Write;
 use super::own::is_own;
+use super::rows::Pieces;
 use crate::view::{Digest, ViewError};
 use crate::{LogId, Offset};
+
+/// The event that wrote a row last, and the index of its stream.
+type Written = Option<(Offset, u32)>;
 
 /// A row that the step has touched.
 #[derive(Debug, Clone)]
 struct Row {
+    key: Bytes,
     before: Option<Bytes>,
     now: Option<Bytes>,
     /// The event that wrote it last, and its stream.
-    written: Option<(Offset, u32)>,
+    written: Written,
 }
 
-/// A row's key, value and last write as they were.
-type Before = (Bytes, Option<Bytes>, Option<(Offset, u32)>);
+/// A row's place, value and last write as they were.
+type Before = (usize, Option<Bytes>, Written);
 
 /// Rows of one step, with the way back to where its current event began.
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
-    rows: HashMap<Bytes, Row>,
+    rows: Vec<Row>,
+    /// Where the rows of keys are.
+    by_key: HashMap<Bytes, usize, RandomState>,
+    /// Where the row is that was touched last: most are read, and then written.
+    last: usize,
+    /// The bytes of rows: short ones, which end with the step.
+    pieces: Pieces,
     /// What the current event changed, as it was before, oldest first.
     undo: Vec<Before>,
     /// Every write in order, where each is recorded.
@@ -38,7 +50,9 @@ pub(crate) struct Overlay {
     at: Offset,
     stream: Option<u32>,
     streams: Vec<Box<str>>,
-    by_name: HashMap<Box<str>, u32>,
+    by_name: HashMap<Box<str>, u32, RandomState>,
+    /// Prefixes that were scanned, where that is of interest.
+    scanned: Option<BTreeSet<Bytes>>,
     /// The view could not be read: nothing of the step counts.
     broken: Option<ViewError>,
 }
@@ -57,6 +71,42 @@ impl Overlay {
         Overlay { writes: exact.then(Vec::new), ..Overlay::default() }
     }
 
+    /// Rows of one of several lanes: it notes all writes, and what was scanned.
+    pub fn noting() -> Self {
+        Overlay { writes: Some(Vec::new()), scanned: Some(BTreeSet::new()), ..Overlay::default() }
+    }
+
+    /// The writes of the current event, in order.
+    pub fn take_writes(&mut self) -> Vec<(Bytes, Option<Bytes>)> {
+        let writes = self.writes.as_mut().map(std::mem::take).unwrap_or_default();
+        writes.into_iter().map(|write| (write.key, write.value)).collect()
+    }
+
+    /// The keys that were read or written, and whether they were written.
+    pub fn touched(&self) -> impl Iterator<Item = (&[u8], bool)> {
+        self.rows.iter().map(|row| (&row.key[..], row.written.is_some()))
+    }
+
+    pub fn scanned(&self) -> &BTreeSet<Bytes> {
+        const NONE: &BTreeSet<Bytes> = &BTreeSet::new();
+        self.scanned.as_ref().unwrap_or(NONE)
+    }
+
+    pub fn has_written(&self) -> bool {
+        self.rows.iter().any(|row| row.written.is_some())
+    }
+
+    /// Knows the rows, as they were, that a lane has read.
+    pub fn take_reads(&mut self, lane: &Overlay) {
+        for row in &lane.rows {
+            if !self.by_key.contains_key(&row.key) {
+                self.by_key.insert(row.key.clone(), self.rows.len());
+                let (key, before) = (row.key.clone(), row.before.clone());
+                self.rows.push(Row { key, now: before.clone(), before, written: None });
+            }
+        }
+    }
+
     /// From here on, what is written is because of this event.
     pub fn begin(&mut self, at: Offset) {
         self.undo.clear();
@@ -73,8 +123,8 @@ impl Overlay {
 
     /// Takes back what the current event changed.
     pub fn roll_back(&mut self) {
-        while let Some((key, now, written)) = self.undo.pop() {
-            if let Some(row) = self.rows.get_mut(&key) {
+        while let Some((at, now, written)) = self.undo.pop() {
+            if let Some(row) = self.rows.get_mut(at) {
                 (row.now, row.written) = (now, written);
             }
         }
@@ -99,55 +149,68 @@ impl Overlay {
         self.broken.take()
     }
 
-    fn row<'o>(
-        rows: &'o mut HashMap<Bytes, Row>,
-        cache: &Cache,
-        key: &[u8],
-    ) -> Result<(Bytes, &'o mut Row), ViewError> {
-        let (key, value) = match rows.get_key_value(key) {
-            Some((key, _)) => (key.clone(), None),
-            None => {
-                let (value, kept) = cache.get(key)?;
-                (kept.unwrap_or_else(|| Bytes::copy_from_slice(key)), value)
-            }
+    /// Bytes of a value, in parts, that live as long as the step.
+    pub fn keep(&mut self, parts: &[&[u8]]) -> Bytes {
+        self.pieces.keep(parts)
+    }
+
+    /// The row of a key, from below where the step has not touched it.
+    fn row(&mut self, cache: &Cache, key: &[u8]) -> Result<(usize, &mut Row), ViewError> {
+        if self.rows.get(self.last).is_none_or(|row| row.key != key) {
+            self.last = match self.by_key.get(key) {
+                Some(at) => *at,
+                None => self.touch(cache, key).inspect_err(|error| self.broken = Some(error.clone()))?,
+            };
+        }
+        match self.rows.get_mut(self.last) {
+            Some(row) => Ok((self.last, row)),
+            None => unreachable!("the place was found a moment ago"),
+        }
+    }
+
+    fn touch(&mut self, cache: &Cache, key: &[u8]) -> Result<usize, ViewError> {
+        let value = match cache.look(key) {
+            Some(value) => value.map(|value| self.pieces.keep(&[value])),
+            None => cache.get_from_view(key)?,
         };
-        let row = rows.entry(key.clone()).or_insert_with(|| Row { before: value.clone(), now: value, written: None });
-        Ok((key, row))
+        let key = self.pieces.keep(&[key]);
+        let at = self.rows.len();
+        self.by_key.insert(key.clone(), at);
+        self.rows.push(Row { key, before: value.clone(), now: value, written: None });
+        Ok(at)
     }
 
     pub fn get(&mut self, cache: &Cache, key: &[u8]) -> Result<Option<Bytes>, ViewError> {
-        if let Some(row) = self.rows.get(key) {
-            return Ok(row.now.clone());
-        }
-        let row = Self::row(&mut self.rows, cache, key).map(|(_, row)| row.now.clone());
-        row.inspect_err(|error| self.broken = Some(error.clone()))
+        self.row(cache, key).map(|(_, row)| row.now.clone())
     }
 
     pub fn put(&mut self, cache: &Cache, key: &[u8], value: Option<Bytes>, stream: &str) -> Result<(), ViewError> {
         let stream = self.stream_index(stream);
-        let (key, row) = match Self::row(&mut self.rows, cache, key) {
-            Ok(found) => found,
-            Err(error) => {
-                self.broken = Some(error.clone());
-                return Err(error);
-            }
-        };
-        self.undo.push((key.clone(), std::mem::replace(&mut row.now, value.clone()), row.written));
-        row.written = Some((self.at, stream));
-        self.bytes += key.len() + value.as_ref().map_or(0, Bytes::len) + 8;
-        if let Some(writes) = &mut self.writes {
-            writes.push(Write { key, value, at: self.at, stream });
+        let written = (self.at, stream);
+        let more = key.len() + value.as_ref().map_or(0, Bytes::len) + 8;
+        let (at, row) = self.row(cache, key)?;
+        let undo = (at, std::mem::replace(&mut row.now, value), row.written.replace(written));
+        let write = |row: &Row| Write { key: row.key.clone(), value: row.now.clone(), at: written.0, stream };
+        if let (Some(writes), Some(row)) = (&mut self.writes, self.rows.get(at)) {
+            writes.push(write(row));
         }
+        self.undo.push(undo);
+        self.bytes += more;
         Ok(())
     }
 
     /// Rows whose keys start with a prefix, in order.
     pub fn scan(&mut self, cache: &Cache, prefix: &[u8]) -> Result<BTreeMap<Bytes, Bytes>, ViewError> {
+        if let Some(scanned) = &mut self.scanned
+            && !scanned.contains(prefix)
+        {
+            scanned.insert(Bytes::copy_from_slice(prefix));
+        }
         let mut rows = cache.scan(prefix).inspect_err(|error| self.broken = Some(error.clone()))?;
-        for (key, row) in self.rows.iter().filter(|(key, row)| row.written.is_some() && key.starts_with(prefix)) {
+        for row in self.rows.iter().filter(|row| row.written.is_some() && row.key.starts_with(prefix)) {
             match &row.now {
-                Some(value) => rows.insert(key.clone(), value.clone()),
-                None => rows.remove(key),
+                Some(value) => rows.insert(row.key.clone(), value.clone()),
+                None => rows.remove(&row.key),
             };
         }
         Ok(rows)
@@ -172,26 +235,31 @@ impl Overlay {
 
     /// Ends the step: what it wrote, the streams that the writes name, and what the rows add up to now.
     pub fn finish(&mut self, log: LogId, mut sums: Sums) -> (Vec<Write>, Vec<Box<str>>, Sums) {
-        let mut last = Vec::new();
-        for (key, row) in &self.rows {
-            let Some((at, stream)) = row.written else { continue };
-            sums.change(log, key, row.before.as_ref(), row.now.as_ref());
-            if self.writes.is_none() {
-                last.push(Write { key: key.clone(), value: row.now.clone(), at, stream });
-            }
+        let mut last: Vec<(&Row, Offset, u32)> =
+            self.rows.iter().filter_map(|row| row.written.map(|(at, stream)| (row, at, stream))).collect();
+        for (row, ..) in &last {
+            sums.change(log, &row.key, row.before.as_ref(), row.now.as_ref());
         }
-        // In the order of keys, so that one step has one record.
-        last.sort_unstable_by(|one, other| one.key.cmp(&other.key));
-        let writes = self.writes.take().unwrap_or(last);
+        let writes = self.writes.take().unwrap_or_else(|| {
+            // In the order of keys, so that one step has one record.
+            last.sort_unstable_by(|(one, ..), (other, ..)| one.key.cmp(&other.key));
+            let write = |(row, at, stream): (&Row, Offset, u32)| Write {
+                key: row.key.clone(),
+                value: row.now.clone(),
+                at,
+                stream,
+            };
+            last.into_iter().map(write).collect()
+        });
         (writes, std::mem::take(&mut self.streams), sums)
     }
 
     /// Hands the rows on to the cache, for the steps that follow.
     pub fn settle(self, cache: &mut Cache) {
-        for (key, row) in self.rows {
+        for row in self.rows {
             match row.written {
-                Some(_) => cache.write(key, row.now),
-                None => cache.remember(key, row.now),
+                Some(_) => cache.write(&row.key, row.now.as_deref()),
+                None => cache.remember(&row.key, row.now.as_deref()),
             }
         }
     }

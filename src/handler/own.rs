@@ -32,6 +32,18 @@ pub(crate) fn user_key(key: &[u8]) -> Vec<u8> {
     own
 }
 
+/// Does something with that key, for which short ones need no memory of their own.
+pub(crate) fn with_user_key<T>(key: &[u8], run: impl FnOnce(&[u8]) -> T) -> T {
+    let mut short = [USER; 64];
+    match short.get_mut(1..=key.len()) {
+        Some(there) => {
+            there.copy_from_slice(key);
+            run(short.get(..=key.len()).unwrap_or_default())
+        }
+        None => run(&user_key(key)),
+    }
+}
+
 pub(crate) const PARKED: [u8; 2] = [OWN, b'p'];
 pub(crate) const QUEUED: [u8; 2] = [OWN, b'q'];
 pub(crate) const EFFECTS: [u8; 2] = [OWN, b'e'];

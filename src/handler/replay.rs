@@ -128,7 +128,7 @@ impl fmt::Debug for Replay {
 impl Replay {
     /// From the first record to the last one, comparing all.
     pub fn new(journal: impl Journal + 'static, spec: HandlerSpec, handler: impl Handler) -> Self {
-        Replay::with_logic(Arc::new(journal), spec, Box::new(Calls(handler)))
+        Replay::with_logic(Arc::new(journal), spec, Box::new(Calls::new(handler)))
     }
 
     pub(crate) fn with_logic(journal: Arc<dyn Journal>, spec: HandlerSpec, logic: Box<dyn Logic>) -> Self {

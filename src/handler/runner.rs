@@ -17,13 +17,13 @@ use super::error::HandlerError;
 use super::fence::{Turn, check_is_last};
 use super::logic::{Calls, Logic};
 use super::overlay::Sums;
+use super::own;
 use super::prove::{Goal, bookmark_of, bring_up, sums_of};
 use super::queues::Queues;
 use super::snapshot::Snapshots;
 use super::spec::{HandlerSpec, Start};
 use super::state::make_snapshot;
 use super::window::{Came, Window};
-use super::{commit, own};
 use crate::journal::{Found, Journal, JournalRead, Pending};
 use crate::view::View;
 use crate::{Append, AppendError, Event, Expect, Offset, ReadError};
@@ -116,7 +116,7 @@ impl Runner {
         spec: HandlerSpec,
         handler: impl Handler,
     ) -> Result<Runner, HandlerError> {
-        Runner::open_shared(Arc::new(journal), Arc::new(view), spec, Box::new(Calls(handler)))
+        Runner::open_shared(Arc::new(journal), Arc::new(view), spec, Box::new(Calls::new(handler)))
     }
 
     pub(crate) fn open_shared(
@@ -143,7 +143,7 @@ impl Runner {
             silent: false,
         };
         let paused = match head.paused {
-            true => Some(String::from_utf8_lossy(&cache.get(&own::PAUSED)?.0.unwrap_or_default()).into_owned()),
+            true => Some(String::from_utf8_lossy(&cache.get(&own::PAUSED)?.unwrap_or_default()).into_owned()),
             false => None,
         };
         let (read_to, control_read) = (head.cursor, head.control);
@@ -199,6 +199,11 @@ impl Runner {
         (self.head.handled, self.head.emitted)
     }
 
+    /// How often the events of a window ran in [`lanes`](HandlerSpec::lanes), and how often in vain.
+    pub fn lanes(&self) -> super::Lanes {
+        self.logic.lanes()
+    }
+
     /// Streams that are set aside.
     pub fn parked(&self) -> usize {
         self.queues.streams()
@@ -209,7 +214,7 @@ impl Runner {
     /// # Errors
     /// When the view fails.
     pub fn get_bytes(&self, key: impl AsRef<[u8]>) -> Result<Option<bytes::Bytes>, HandlerError> {
-        let (value, _) = self.cache.get(&own::user_key(key.as_ref()))?;
+        let value = self.cache.get(&own::user_key(key.as_ref()))?;
         Ok(value.map(|value| value.slice(1.min(value.len())..)))
     }
 
@@ -265,6 +270,22 @@ impl Runner {
         Ok(())
     }
 
+    /// Gives rows to the view when there are many: beside the handler, unless it does its steps by hand.
+    fn write_behind(&mut self) -> Result<(), HandlerError> {
+        self.cache.check()?;
+        if !self.cache.is_full() {
+            return Ok(());
+        }
+        if self.spec.by_hand {
+            return self.settle();
+        }
+        self.wait_for_all()?;
+        let bookmark = bookmark_of(&*self.journal, self.last, &sums_of(&self.head));
+        self.cache.apply_beside(bookmark)?;
+        self.make_snapshot();
+        Ok(())
+    }
+
     /// Makes a snapshot when one is due: beside the handler, unless it does its steps by hand.
     fn make_snapshot(&mut self) {
         if self.making.as_ref().is_some_and(|making| !making.is_finished()) {
@@ -296,9 +317,7 @@ impl Runner {
     }
 
     fn try_step(&mut self) -> Result<Step, HandlerError> {
-        if self.cache.is_full() {
-            self.settle()?;
-        }
+        self.write_behind()?;
         let now_us = self.spec.clock.now().as_micros();
         let (asked, asked_to) = asked_since(&*self.journal, &self.spec.control_stream(), self.control_read)?;
         self.control_read = asked_to;
@@ -435,9 +454,7 @@ impl Runner {
         mut record: Record,
         outputs: Vec<crate::NewEvent<'static>>,
     ) -> Result<(), HandlerError> {
-        let body = record.encode().len().saturating_sub(commit::HEAD_BYTES);
-        record.head.bytes += body as u64;
-        let data = record.encode();
+        let data = record.encode_counted();
         self.append(record.head, data, outputs)
     }
 
@@ -455,6 +472,13 @@ impl Runner {
         self.last = Offset::from_raw(pending.planned().next().raw() - 1);
         self.head = head;
         self.in_flight.push_back(pending);
+        if self.in_flight.len() > IN_FLIGHT_MAX / 2
+            && !self.spec.by_hand
+            && let Some(pending) = self.in_flight.get_mut(IN_FLIGHT_MAX / 2)
+        {
+            // So that this thread goes on while the log's own one syncs for all of them.
+            pending.begin();
+        }
         let most = if self.journal.caps().pipelined { IN_FLIGHT_MAX } else { 0 };
         while self.in_flight.len() > most {
             if let Some(pending) = self.in_flight.pop_front() {

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::cache::Cache;
 use super::commit::{Decision, DecisionKind};
-use super::context::{Context, Emitted, Whose, seed};
+use super::context::{Context, Emitted, Whose};
 use super::error::HandlerError;
 use super::failure::{DEATHS_MAX, Failure};
 use super::follow::Told;
@@ -251,9 +253,26 @@ impl<'r> Window<'r> {
             emitted: &mut self.current,
             event,
             whose: self.whose,
-            random: seed(self.whose, event),
+            random: None,
         };
         run(event, &mut context)
+    }
+
+    /// Notes that an admitted event was run elsewhere, and what it did.
+    pub fn take_over(
+        &mut self,
+        index: usize,
+        emitted: Emitted,
+        writes: Vec<(Bytes, Option<Bytes>)>,
+    ) -> Result<Went, HandlerError> {
+        let events = self.events();
+        let Some(event) = events.get(index) else { return Ok(Went::Enough) };
+        self.overlay.begin(event.offset());
+        for (key, value) in writes {
+            self.overlay.put(self.cache, &key, value, event.stream())?;
+        }
+        self.current = emitted;
+        self.finish(index, Ok(()))
     }
 
     /// Notes what became of the event that was run last.
@@ -266,7 +285,7 @@ impl<'r> Window<'r> {
         let mut emitted = std::mem::take(&mut self.current);
         let outcome = match (outcome, emitted.refused.take()) {
             (Ok(()), Some(refused)) => Err(Failure::Park(Box::new(refused))),
-            (Ok(()), None) if self.is_too_large(&emitted) => Err(Failure::park(
+            (Ok(()), None) if Window::is_too_large(&self.overlay, &emitted) => Err(Failure::park(
                 "what the handling of the event changes and puts out does not fit into one append".to_owned(),
             )),
             (outcome, _) => outcome,
@@ -297,10 +316,10 @@ impl<'r> Window<'r> {
         Ok(if self.is_full { Went::Enough } else { Went::On })
     }
 
-    fn is_too_large(&self, emitted: &Emitted) -> bool {
+    pub(super) fn is_too_large(overlay: &Overlay, emitted: &Emitted) -> bool {
         // What one event changes has to fit beside what a window holds already.
         const EVENT_BYTES_MAX: usize = 6 * 1024 * 1024;
-        emitted.bytes + self.overlay.bytes_of_event() > EVENT_BYTES_MAX
+        emitted.bytes + overlay.bytes_of_event() > EVENT_BYTES_MAX
     }
 
     fn failed(&mut self, index: usize, event: &Event, failure: Failure) -> Result<Went, HandlerError> {

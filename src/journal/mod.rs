@@ -6,8 +6,11 @@ mod file;
 mod memory;
 
 use std::fmt;
+use std::future::Future;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -155,6 +158,14 @@ impl Pending {
         match &self.0 {
             State::Kept(appended) => appended,
             State::Receipt(receipt) => receipt.planned(),
+        }
+    }
+
+    /// Has somebody else begin to keep the events, so that a later wait is short.
+    pub(crate) fn begin(&mut self) {
+        if let State::Receipt(receipt) = &mut self.0 {
+            let mut nobody = Context::from_waker(Waker::noop());
+            let _ = Pin::new(receipt).poll(&mut nobody);
         }
     }
 

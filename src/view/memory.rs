@@ -20,7 +20,8 @@ pub struct MemoryView {
 #[derive(Debug, Default)]
 struct Held {
     bookmark: Option<Bookmark>,
-    rows: BTreeMap<Bytes, Bytes>,
+    /// Copies: what a change shares its memory with may be much larger.
+    rows: BTreeMap<Box<[u8]>, Box<[u8]>>,
 }
 
 impl MemoryView {
@@ -57,7 +58,7 @@ impl View for MemoryView {
     }
 
     fn get(&self, space: &Space, key: &[u8]) -> Result<Option<Bytes>, ViewError> {
-        Ok(self.read()?.get(space).and_then(|held| held.rows.get(key).cloned()))
+        Ok(self.read()?.get(space).and_then(|held| held.rows.get(key).map(|value| Bytes::copy_from_slice(value))))
     }
 
     fn scan(&self, space: &Space, prefix: &[u8], from: &[u8]) -> Rows<'_> {
@@ -71,11 +72,12 @@ impl View for MemoryView {
                 Ok(spaces) => spaces,
                 Err(e) => return Some(vec![Err(e)]),
             };
-            let rows = spaces.get(&space)?.rows.range((start, Bound::Unbounded));
+            let start = start.as_ref().map(|key| &key[..]);
+            let rows = spaces.get(&space)?.rows.range::<[u8], _>((start, Bound::Unbounded));
             let piece: Vec<_> = rows
                 .take_while(|(key, _)| key.starts_with(&prefix))
                 .take(ROWS)
-                .map(|(key, value)| (key.clone(), value.clone()))
+                .map(|(key, value)| (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)))
                 .collect();
             from = Some(Bound::Excluded(piece.last()?.0.clone()));
             Some(piece.into_iter().map(Ok).collect())
@@ -88,8 +90,8 @@ impl View for MemoryView {
         let held = spaces.entry(space.clone()).or_default();
         for change in changes {
             match &change.value {
-                Some(value) => held.rows.insert(change.key.clone(), value.clone()),
-                None => held.rows.remove(&change.key),
+                Some(value) => held.rows.insert(change.key[..].into(), value[..].into()),
+                None => held.rows.remove(&change.key[..]),
             };
         }
         held.bookmark = Some(*to);

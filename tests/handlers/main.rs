@@ -7,6 +7,7 @@ mod asynchronous;
 mod generations;
 mod journal;
 mod replay;
+mod lanes;
 mod sink;
 mod common;
 mod control;

@@ -257,7 +257,7 @@ fn rows(
         if failed_at != usize::MAX && then.is_some_and(|write| place(write.at) >= failed_at) {
             continue;
         }
-        let before = engine.cache.get(key)?.0;
+        let before = engine.cache.get(key)?;
         let recorded = then.map_or_else(|| before.clone(), |write| write.value.clone());
         let replayed = now.map_or(before, |write| write.value.clone());
         if recorded == replayed {

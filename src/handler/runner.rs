@@ -18,11 +18,11 @@ use super::prove::{Goal, bookmark_of, bring_up, sums_of};
 use super::queues::Queues;
 use super::snapshot::Snapshots;
 use super::spec::{HandlerSpec, Start};
-use super::state::make_snapshot;
+use super::state::{make_snapshot, rebuild_into};
 use super::window::{Came, Window};
 use super::{commit, own};
 use crate::journal::{Found, Journal, JournalRead, Pending};
-use crate::view::View;
+use crate::view::{View, ViewError};
 use crate::{Append, AppendError, Event, Expect, Filter, Offset};
 
 /// Steps whose appends are on their way to the disk at a time.
@@ -117,7 +117,13 @@ impl Runner {
         let snapshots = Snapshots::of_journal(&*journal);
         bring_up(&*journal, snapshots.as_ref(), &*view, &spec, Some(Goal { at: last, sums: sums_of(&head) }))?;
         let cache = Cache::new(view, spec.space(), spec.cache_bytes);
-        let queues = Queues::load(&cache)?;
+        let queues = match Queues::load(&cache) {
+            Err(ViewError::Damaged { .. }) => {
+                rebuild_into((&*journal).into(), snapshots.clone(), cache.view(), cache.space())?;
+                Queues::load(&cache)?
+            }
+            loaded => loaded?,
+        };
         let whose =
             Whose { name: Arc::clone(&spec.name), log: journal.id(), epoch: head.epoch, hops_max: spec.hops_max };
         let paused = match head.paused {
@@ -175,6 +181,10 @@ impl Runner {
         }
         let step = self.try_step();
         self.stopped = step.is_err();
+        if let Err(HandlerError::View(ViewError::Damaged { .. })) = &step {
+            // However it was closed, it is not believed again: opening the handler makes its rows again.
+            self.cache.view().clear(self.cache.space())?;
+        }
         step
     }
 
@@ -214,9 +224,9 @@ impl Runner {
             return;
         }
         let space = self.cache.space().clone();
-        let Some(snapshots) = self.snapshots.clone().filter(|snapshots| snapshots.is_due(&space, &self.head)) else {
-            return;
-        };
+        let least = self.spec.snapshot_bytes;
+        let snapshots = self.snapshots.clone().filter(|snapshots| snapshots.is_due(&space, &self.head, least));
+        let Some(snapshots) = snapshots else { return };
         let journal = Arc::clone(&self.journal);
         let make = move || {
             let journal: &dyn Journal = &*journal;

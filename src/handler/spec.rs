@@ -7,6 +7,7 @@ use std::time::Duration;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::error::HandlerError;
+use super::snapshot::RECORDS_BYTES_MIN;
 use crate::disk::{Clock, Random, SystemClock, SystemRandom};
 use crate::limits::HANDLER_NAME_BYTES_MAX;
 use crate::view::Space;
@@ -72,6 +73,7 @@ pub struct HandlerSpec {
     pub(crate) parked_max: u32,
     pub(crate) exact: bool,
     pub(crate) by_hand: bool,
+    pub(crate) snapshot_bytes: u64,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
 }
@@ -95,6 +97,7 @@ impl HandlerSpec {
             parked_max: 10_000,
             exact: false,
             by_hand: false,
+            snapshot_bytes: RECORDS_BYTES_MIN,
             clock: Arc::new(SystemClock::default()),
             random: Arc::new(SystemRandom),
         }
@@ -185,6 +188,14 @@ impl HandlerSpec {
     #[must_use]
     pub fn by_hand(mut self, by_hand: bool) -> Self {
         self.by_hand = by_hand;
+        self
+    }
+
+    /// A snapshot of the state is made when the records since the last one have at least so many bytes, and outweigh
+    /// it. Default: 16 MiB.
+    #[must_use]
+    pub fn snapshot_after(mut self, record_bytes: u64) -> Self {
+        self.snapshot_bytes = record_bytes;
         self
     }
 

@@ -117,19 +117,15 @@ impl Runner {
         let snapshots = Snapshots::of_journal(&*journal);
         bring_up(&*journal, snapshots.as_ref(), &*view, &spec, Some(Goal { at: last, sums: sums_of(&head) }))?;
         let cache = Cache::new(view, spec.space(), spec.cache_bytes);
-        let queues = match Queues::load(&cache) {
+        let (queues, paused) = match own_rows(&cache, &head) {
             Err(ViewError::Damaged { .. }) => {
                 rebuild_into((&*journal).into(), snapshots.clone(), cache.view(), cache.space())?;
-                Queues::load(&cache)?
+                own_rows(&cache, &head)?
             }
             loaded => loaded?,
         };
         let whose =
             Whose { name: Arc::clone(&spec.name), log: journal.id(), epoch: head.epoch, hops_max: spec.hops_max };
-        let paused = match head.paused {
-            true => Some(String::from_utf8_lossy(&cache.get(&own::PAUSED)?.0.unwrap_or_default()).into_owned()),
-            false => None,
-        };
         let read_to = head.cursor;
         Ok(Runner {
             journal,
@@ -443,6 +439,13 @@ impl Runner {
 
 fn with_sums(head: Head, sums: Sums) -> Head {
     Head { digest: sums.digest, own_digest: sums.own_digest, rows: sums.rows, own_rows: sums.own_rows, ..head }
+}
+
+/// What the handler's own rows say: streams that are set aside, and why it is paused.
+fn own_rows(cache: &Cache, head: &Head) -> Result<(Queues, Option<String>), ViewError> {
+    let why = |row: Option<bytes::Bytes>| String::from_utf8_lossy(&row.unwrap_or_default()).into_owned();
+    let paused = if head.paused { Some(why(cache.get(&own::PAUSED)?.0)) } else { None };
+    Ok((Queues::load(cache)?, paused))
 }
 
 /// Takes a handler over, by a record that stops the instance before.

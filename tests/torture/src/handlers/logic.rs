@@ -67,7 +67,7 @@ pub fn run<R: Rows>(event: &Event, rows: &mut R, bad: bool) -> Result<Option<Why
         match what {
             COUNT => {
                 let key = format!("n/{}", event.stream()).into_bytes();
-                let n = number(rows.get(&key)?) + 1;
+                let n = number(rows.get(&key)?).wrapping_add(1);
                 rows.put(&key, Some(&n.to_le_bytes()))?;
             }
             FOLD => {
@@ -77,7 +77,7 @@ pub fn run<R: Rows>(event: &Event, rows: &mut R, bad: bool) -> Result<Option<Why
             DELETE => rows.put(&shared, None)?,
             EMIT => {
                 for n in 0..with % 4 {
-                    let said = number(rows.get(&shared)?) + u64::from(n);
+                    let said = number(rows.get(&shared)?).wrapping_add(u64::from(n));
                     let data = [&[FOLD, with, COUNT, n][..], &said.to_le_bytes()].concat();
                     rows.emit(format!("out-{}", with % 5), "Put", data);
                 }
@@ -92,7 +92,11 @@ pub fn run<R: Rows>(event: &Event, rows: &mut R, bad: bool) -> Result<Option<Why
             LARGE => rows.put(&[b"large", &shared[..]].concat(), Some(&vec![with; usize::from(with) * 24 + 1]))?,
             FEED => {
                 for n in 0..1 + with % 2 {
-                    rows.emit(format!("loop-{}", (with + n) % 3), "Fed", vec![COUNT, n, FEED, with / 2, FOLD, with]);
+                    rows.emit(
+                        format!("loop-{}", with.wrapping_add(n) % 3),
+                        "Fed",
+                        vec![COUNT, n, FEED, with / 2, FOLD, with],
+                    );
                 }
             }
             CHANCE => {

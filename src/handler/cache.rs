@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 
+use super::fence::Turn;
 use super::rows::{Pieces, Rows};
 use crate::view::{Bookmark, Change, Space, View, ViewError};
 
@@ -133,12 +134,21 @@ impl Cache {
     }
 
     /// The same on a thread beside this one, once the one before has ended. That it failed is told by
-    /// [`check`](Cache::check) or by whatever waits for it.
-    pub fn apply_beside(&mut self, to: Bookmark) -> Result<(), ViewError> {
+    /// [`check`](Cache::check) or by whatever waits for it. In its turn it asks whether this instance still writes
+    /// behind; one that was taken over leaves the view alone.
+    pub fn apply_beside(
+        &mut self,
+        to: Bookmark,
+        turn: Turn,
+        is_last: impl FnOnce() -> bool + Send + 'static,
+    ) -> Result<(), ViewError> {
         self.wait()?;
         let rows = Arc::new(std::mem::take(&mut self.dirty));
         let (view, space, shared) = (Arc::clone(&self.view), self.space.clone(), Arc::clone(&rows));
-        let thread = std::thread::spawn(move || apply(&*view, &space, &shared, &to));
+        let thread = std::thread::spawn(move || {
+            let _turn = turn.take();
+            if is_last() { apply(&*view, &space, &shared, &to) } else { Ok(()) }
+        });
         self.applying = Some(Applying { rows, thread: Some(thread) });
         Ok(())
     }

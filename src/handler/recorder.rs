@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::commit::{Head, Record, RecordKind, Write};
 use super::records::{History, live_stream, shadow_stream};
-use super::snapshot::{Snapshots, Tally};
+use super::snapshot::{RECORDS_BYTES_MIN, Snapshots, Tally};
 use super::state::{self, StateError, StateReader, StateValue};
 use crate::view::{Digest, Space, View};
 use crate::{Append, AppendError, Expect, Log, LogReader, NewEvent, Offset};
@@ -137,7 +137,7 @@ pub fn make_snapshot(log: &LogReader, handler: &str, generation: u32) -> Result<
 #[doc(hidden)]
 pub fn snapshot_is_due(log: &LogReader, handler: &str, generation: u32) -> Result<bool, StateError> {
     let state = StateReader::new(log, handler).generation(generation).open()?;
-    Ok(state.head().is_some_and(|head| snapshots(log).is_due(state.space(), head)))
+    Ok(state.head().is_some_and(|head| snapshots(log).is_due(state.space(), head, RECORDS_BYTES_MIN)))
 }
 
 /// The files of the snapshots of a space, the newest first.

@@ -22,10 +22,10 @@ use super::prove::{Goal, bookmark_of, bring_up, sums_of};
 use super::queues::Queues;
 use super::snapshot::Snapshots;
 use super::spec::{HandlerSpec, Start};
-use super::state::make_snapshot;
+use super::state::{make_snapshot, rebuild_into};
 use super::window::{Came, Window};
 use crate::journal::{Found, Journal, JournalRead, Pending};
-use crate::view::View;
+use crate::view::{View, ViewError};
 use crate::{Append, AppendError, Event, Expect, Offset, ReadError};
 
 /// Steps whose appends are on their way to the disk at a time.
@@ -131,20 +131,22 @@ impl Runner {
         let (head, last) = acquire(&*journal, &spec)?;
         let snapshots = Snapshots::of_journal(&*journal);
         bring_up(&*journal, snapshots.as_ref(), &*view, &spec, Some(Goal { at: last, sums: sums_of(&head) }))?;
-        drop(taking_over);
         let watch = if logic.is_in_process() { Watch::look_back(&*journal, head.previous)? } else { Watch::default() };
         let cache = Cache::new(view, spec.space(), spec.cache_bytes);
-        let (queues, effects) = (Queues::load(&cache)?, Effects::load(&cache)?);
+        let OwnRows { queues, effects, paused } = match own_rows(&cache, &head) {
+            Err(ViewError::Damaged { .. }) => {
+                rebuild_into((&*journal).into(), snapshots.clone(), cache.view(), cache.space())?;
+                own_rows(&cache, &head)?
+            }
+            loaded => loaded?,
+        };
+        drop(taking_over);
         let whose = Whose {
             name: Arc::clone(&spec.name),
             log: journal.id(),
             epoch: head.epoch,
             hops_max: spec.hops_max,
             silent: false,
-        };
-        let paused = match head.paused {
-            true => Some(String::from_utf8_lossy(&cache.get(&own::PAUSED)?.unwrap_or_default()).into_owned()),
-            false => None,
         };
         let (read_to, control_read) = (head.cursor, head.control);
         Ok(Runner {
@@ -232,6 +234,15 @@ impl Runner {
             // It ends alive: what was announced is not to blame. That this fails too is no news.
             let _ = self.append_record(Record::of(self.next_head(RecordKind::Step)), Vec::new());
         }
+        if let Err(HandlerError::View(ViewError::Damaged { .. })) = &step {
+            let turn = self.turn.clone();
+            let _turn = turn.take();
+            // However it was closed, it is not believed again: opening the handler makes its rows again. A later
+            // instance has done that already.
+            if check_is_last(&*self.journal, &self.spec.stream(), &self.spec.name, self.last).is_ok() {
+                self.cache.view().clear(self.cache.space())?;
+            }
+        }
         step
     }
 
@@ -281,7 +292,10 @@ impl Runner {
         }
         self.wait_for_all()?;
         let bookmark = bookmark_of(&*self.journal, self.last, &sums_of(&self.head));
-        self.cache.apply_beside(bookmark)?;
+        let (journal, stream, name) = (Arc::clone(&self.journal), self.spec.stream(), Arc::clone(&self.spec.name));
+        let last = self.last;
+        let is_last = move || check_is_last(&*journal, &stream, &name, last).is_ok();
+        self.cache.apply_beside(bookmark, self.turn.clone(), is_last)?;
         self.make_snapshot();
         Ok(())
     }
@@ -292,9 +306,9 @@ impl Runner {
             return;
         }
         let space = self.cache.space().clone();
-        let Some(snapshots) = self.snapshots.clone().filter(|snapshots| snapshots.is_due(&space, &self.head)) else {
-            return;
-        };
+        let least = self.spec.snapshot_bytes;
+        let snapshots = self.snapshots.clone().filter(|snapshots| snapshots.is_due(&space, &self.head, least));
+        let Some(snapshots) = snapshots else { return };
         let journal = Arc::clone(&self.journal);
         let make = move || {
             let journal: &dyn Journal = &*journal;
@@ -589,6 +603,20 @@ impl Runner {
 
 pub(super) fn with_sums(head: Head, sums: Sums) -> Head {
     Head { digest: sums.digest, own_digest: sums.own_digest, rows: sums.rows, own_rows: sums.own_rows, ..head }
+}
+
+/// What the handler's own rows say: streams that are set aside, and why it is paused.
+/// What the handler's own rows say.
+struct OwnRows {
+    queues: Queues,
+    effects: Effects,
+    paused: Option<String>,
+}
+
+fn own_rows(cache: &Cache, head: &Head) -> Result<OwnRows, ViewError> {
+    let why = |row: Option<bytes::Bytes>| String::from_utf8_lossy(&row.unwrap_or_default()).into_owned();
+    let paused = if head.paused { Some(why(cache.get(&own::PAUSED)?)) } else { None };
+    Ok(OwnRows { queues: Queues::load(cache)?, effects: Effects::load(cache)?, paused })
 }
 
 /// Takes a handler over, by a record that stops the instance before.

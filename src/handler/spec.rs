@@ -7,6 +7,7 @@ use std::time::Duration;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::error::HandlerError;
+use super::snapshot::RECORDS_BYTES_MIN;
 use crate::disk::{Clock, Random, SystemClock, SystemRandom};
 use crate::limits::HANDLER_NAME_BYTES_MAX;
 use crate::view::Space;
@@ -77,6 +78,7 @@ pub struct HandlerSpec {
     pub(crate) exact: bool,
     pub(crate) by_hand: bool,
     pub(crate) keyed_by: Box<str>,
+    pub(crate) snapshot_bytes: u64,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
 }
@@ -103,6 +105,7 @@ impl HandlerSpec {
             exact: false,
             by_hand: false,
             keyed_by: "".into(),
+            snapshot_bytes: RECORDS_BYTES_MIN,
             clock: Arc::new(SystemClock::default()),
             random: Arc::new(SystemRandom),
         }
@@ -215,6 +218,14 @@ impl HandlerSpec {
     #[cfg(feature = "cli")]
     pub(crate) fn keyed_by(mut self, how: &str) -> Self {
         self.keyed_by = how.into();
+        self
+    }
+
+    /// A snapshot of the state is made when the records since the last one have at least so many bytes, and outweigh
+    /// it. Default: 16 MiB.
+    #[must_use]
+    pub fn snapshot_after(mut self, record_bytes: u64) -> Self {
+        self.snapshot_bytes = record_bytes;
         self
     }
 

@@ -17,7 +17,7 @@ use crate::view::Space;
 use crate::{IoFailure, LogId, Offset};
 
 /// A snapshot is due when the records since the last one outweigh it, but not before they have so many bytes.
-const RECORDS_BYTES_MIN: u64 = 16 * 1024 * 1024;
+pub(crate) const RECORDS_BYTES_MIN: u64 = 16 * 1024 * 1024;
 
 /// The snapshots of a log.
 #[derive(Debug, Clone)]
@@ -61,12 +61,12 @@ impl Snapshots {
         open(&*self.disk, &path, Place::of(self.log, space, record))
     }
 
-    /// Whether the records of a space, up to the one with this head, outweigh its newest snapshot. One that cannot be
-    /// read counts as none.
-    pub fn is_due(&self, space: &Space, head: &Head) -> bool {
+    /// Whether the records of a space, up to the one with this head, outweigh its newest snapshot and have at least so
+    /// many bytes. One that cannot be read counts as none.
+    pub fn is_due(&self, space: &Space, head: &Head, least: u64) -> bool {
         let newest = self.list(space).ok().and_then(|found| self.open(space, *found.first()?).ok());
         let (before, weight) = newest.map_or((0, 0), |snapshot| (snapshot.head.bytes, snapshot.len));
-        head.bytes.saturating_sub(before) >= weight.max(RECORDS_BYTES_MIN)
+        head.bytes.saturating_sub(before) >= weight.max(least)
     }
 
     /// Makes a snapshot of sorted rows, which have to be those after a record: synced, read back and compared with

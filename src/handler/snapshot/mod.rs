@@ -26,7 +26,7 @@ use crate::{IoFailure, LogId, Offset};
 
 use super::commit::Head;
 
-pub(crate) use folder::{Snapshots, Wrong, check_all};
+pub(crate) use folder::{RECORDS_BYTES_MIN, Snapshots, Wrong, check_all};
 pub(crate) use read::Snapshot;
 pub(super) use read::SnapshotRows;
 

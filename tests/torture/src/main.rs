@@ -15,6 +15,7 @@ mod child;
 mod worker;
 
 mod sim;
+mod handlers;
 mod worlds;
 mod sweep;
 mod bytes;
@@ -45,6 +46,8 @@ struct Args {
 enum Layer {
     /// Random workloads on a simulated disk that crashes and fails; one seed is one run.
     Sim(sim::Args),
+    /// Random handlers on the simulated disk, their views and snapshots harmed; one seed is one run.
+    Handlers(handlers::Args),
     /// All workloads of one and two operations, every crash point, all states a crash may leave.
     Worlds(worlds::Args),
     /// Every call on the disk fails, once and from then on.
@@ -81,6 +84,7 @@ enum Layer {
 fn main() -> ExitCode {
     let summary = match Args::parse().layer {
         Layer::Sim(args) => sim::run(&args),
+        Layer::Handlers(args) => handlers::run(&args),
         Layer::Worlds(args) => worlds::run(&args),
         Layer::Sweep(args) => sweep::run(&args),
         Layer::Bytes(args) => bytes::run(&args),

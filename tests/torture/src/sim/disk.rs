@@ -238,6 +238,12 @@ impl SimDisk {
         }
     }
 
+    /// A call of something else that stands on the same disk: it fails, and ends the process, as all others do.
+    pub fn touch(&self, op: Op, path: &Path) -> io::Result<()> {
+        let outcome = self.call(op, path, 0, 0);
+        self.noted(op, path, 0, outcome, |()| 0)
+    }
+
     /// Takes note of a call and its outcome.
     fn noted<T>(
         &self,

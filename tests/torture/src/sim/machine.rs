@@ -84,6 +84,11 @@ impl Machine {
         }
     }
 
+    /// The boot that runs now.
+    pub fn boot(&self) -> u128 {
+        self.boot
+    }
+
     pub fn open(&self) -> Result<Log, OpenError> {
         let smallest = annals::limits::SEGMENT_BYTES_FIRST;
         Log::options().env(self.env()).segment_bytes_max(smallest).codec(self.codec).reads(self.reads).open(DIR)

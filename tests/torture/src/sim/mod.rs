@@ -1,6 +1,6 @@
 //! Random workloads on a simulated disk that crashes and fails; one seed is one run.
 
-mod clock;
+pub mod clock;
 pub mod disk;
 pub mod drive;
 pub mod machine;

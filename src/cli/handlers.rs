@@ -117,7 +117,7 @@ fn skipped(reader: &LogReader, standing: &Standing, offset: Offset) -> Result<St
 /// Events that lie behind a position.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Behind {
-    /// Users' events.
+    /// Users' events, without those that the handler put out itself.
     pub events: u64,
     /// Far behind, offsets are counted and no events are read: there are at most so many.
     pub is_exact: bool,
@@ -134,6 +134,7 @@ impl Behind {
         let end = reader.durable_end()?.max(from);
         let looked_at = end.min(from.plus(LOOKED_AT));
         let rest = end.raw() - looked_at.raw();
+        let own = standing.stream();
         let mut behind = Behind { events: rest, is_exact: rest == 0, since: None };
         for batch in reader.batches(from..looked_at) {
             let batch = match batch {
@@ -141,6 +142,10 @@ impl Behind {
                 Err(ReadError::Lost { .. }) => continue,
                 batch => batch?,
             };
+            // What it put out itself lies behind it until it has something else to do.
+            if batch.events().any(|event| event.stream() == own) {
+                continue;
+            }
             let is_behind = |offset: Offset| offset >= from && offset < looked_at;
             for event in batch.events().filter(|event| !event.is_system() && is_behind(event.offset())) {
                 behind.events += 1;
@@ -171,7 +176,7 @@ pub(super) struct HandlerLine {
     epoch: u64,
     /// The offset it goes on with.
     pub cursor: u64,
-    /// Users' events behind it, those included that its filter leaves out.
+    /// Users' events behind it but for those that it put out itself; those included that its filter leaves out.
     pub lag: u64,
     /// Otherwise there are at most so many.
     lag_exact: bool,

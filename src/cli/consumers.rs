@@ -146,7 +146,8 @@ fn lag_seconds(info: &ConsumerInfo) -> f64 {
 
 fn list(consumers: &[ConsumerInfo], handlers: &[HandlerLine], json: bool) -> Result<(), Failure> {
     let mut out = Out::stdout();
-    if !json && !(consumers.is_empty() && handlers.is_empty()) {
+    let is_empty = consumers.is_empty() && handlers.is_empty();
+    if !json && !is_empty {
         let (dim, plain) = (out.style(Style::Dim), out.style(Style::Plain));
         out.line(format_args!("{dim}{:>10}  {:>10}  {:>12}  CONSUMER{plain}", "NEXT", "LAG", "LAG TIME"))?;
     }

@@ -43,6 +43,12 @@ _annals() {
             annals,get)
                 cmd="annals__subcmd__get"
                 ;;
+            annals,handle)
+                cmd="annals__subcmd__handle"
+                ;;
+            annals,handlers)
+                cmd="annals__subcmd__handlers"
+                ;;
             annals,help)
                 cmd="annals__subcmd__help"
                 ;;
@@ -55,6 +61,9 @@ _annals() {
             annals,man)
                 cmd="annals__subcmd__man"
                 ;;
+            annals,park)
+                cmd="annals__subcmd__park"
+                ;;
             annals,repair)
                 cmd="annals__subcmd__repair"
                 ;;
@@ -63,6 +72,9 @@ _annals() {
                 ;;
             annals,stat)
                 cmd="annals__subcmd__stat"
+                ;;
+            annals,state)
+                cmd="annals__subcmd__state"
                 ;;
             annals,streams)
                 cmd="annals__subcmd__streams"
@@ -103,6 +115,12 @@ _annals() {
             annals__subcmd__help,get)
                 cmd="annals__subcmd__help__subcmd__get"
                 ;;
+            annals__subcmd__help,handle)
+                cmd="annals__subcmd__help__subcmd__handle"
+                ;;
+            annals__subcmd__help,handlers)
+                cmd="annals__subcmd__help__subcmd__handlers"
+                ;;
             annals__subcmd__help,help)
                 cmd="annals__subcmd__help__subcmd__help"
                 ;;
@@ -115,6 +133,9 @@ _annals() {
             annals__subcmd__help,man)
                 cmd="annals__subcmd__help__subcmd__man"
                 ;;
+            annals__subcmd__help,park)
+                cmd="annals__subcmd__help__subcmd__park"
+                ;;
             annals__subcmd__help,repair)
                 cmd="annals__subcmd__help__subcmd__repair"
                 ;;
@@ -123,6 +144,9 @@ _annals() {
                 ;;
             annals__subcmd__help,stat)
                 cmd="annals__subcmd__help__subcmd__stat"
+                ;;
+            annals__subcmd__help,state)
+                cmd="annals__subcmd__help__subcmd__state"
                 ;;
             annals__subcmd__help,streams)
                 cmd="annals__subcmd__help__subcmd__streams"
@@ -143,7 +167,7 @@ _annals() {
 
     case "${cmd}" in
         annals)
-            opts="-v -h -V --json --color --verbose --help --version append import export cat tail get streams types stat same consumers lag verify repair dump bench demo completions man help"
+            opts="-v -h -V --json --color --verbose --help --version append import export cat tail get streams types stat state same consumers lag handle handlers park verify repair dump bench demo completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -438,8 +462,76 @@ _annals() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        annals__subcmd__handle)
+            opts="-f -v -h -V --name --exec --on --stream --key --generation --timeout --follow --batch --json --color --verbose --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exec)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stream)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --generation)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        annals__subcmd__handlers)
+            opts="-y -v -h -V --reason --dry-run --yes --json --color --verbose --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --reason)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         annals__subcmd__help)
-            opts="append import export cat tail get streams types stat same consumers lag verify repair dump bench demo completions man help"
+            opts="append import export cat tail get streams types stat state same consumers lag handle handlers park verify repair dump bench demo completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -578,6 +670,34 @@ _annals() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        annals__subcmd__help__subcmd__handle)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        annals__subcmd__help__subcmd__handlers)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         annals__subcmd__help__subcmd__help)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -634,6 +754,20 @@ _annals() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        annals__subcmd__help__subcmd__park)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         annals__subcmd__help__subcmd__repair)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -663,6 +797,20 @@ _annals() {
             return 0
             ;;
         annals__subcmd__help__subcmd__stat)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        annals__subcmd__help__subcmd__state)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -822,6 +970,28 @@ _annals() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        annals__subcmd__park)
+            opts="-y -v -h -V --all --reason --dry-run --yes --json --color --verbose --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --reason)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         annals__subcmd__repair)
             opts="-v -h -V --apply --json --color --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -865,6 +1035,32 @@ _annals() {
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        annals__subcmd__state)
+            opts="-v -h -V --at --generation --json --color --verbose --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --at)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --generation)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0

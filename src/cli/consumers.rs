@@ -9,9 +9,10 @@ use serde::Serialize;
 use crate::{ConsumerInfo, LogReader, Timestamp};
 
 use super::failure::{Exit, Failure};
+use super::handlers::HandlerLine;
 use super::output::{Out, Style, note, one_line};
 use super::position::{self, Position};
-use super::target::{LogArg, open_reader};
+use super::target::{LogArg, log_and_words, log_variable, open_reader};
 use super::time::rfc3339;
 
 /// List the consumers of a log, set the cursor of one, or remove it
@@ -26,7 +27,10 @@ pub(super) struct ConsumersArgs {
     words: Vec<OsString>,
 }
 
-/// Show how far the consumers of a log lie behind it; exit code 1 when one lies too far
+/// Show how far the consumers and handlers of a log lie behind it; exit code 1 when one lies too far
+///
+/// Of a handler users' events are counted, and it goes by the name of its stream. What it has set aside is shown, and is not
+/// counted: `annals park` tells more.
 #[derive(Debug, Args)]
 pub(super) struct LagArgs {
     #[command(flatten)]
@@ -46,12 +50,12 @@ enum Wish {
 
 impl ConsumersArgs {
     pub(super) fn run(self, json: bool) -> Result<Exit, Failure> {
-        let (log, wish) = understand(&self.words, std::env::var_os("ANNALS_LOG"))?;
+        let (log, wish) = understand(&self.words, log_variable())?;
         let reader = open_reader(&log)?;
         match wish {
             Wish::List => {
                 let consumers = reader.consumers()?;
-                list(&consumers, json)?;
+                list(&consumers, &[], json)?;
                 if consumers.is_empty() {
                     note("the log has no consumers: `annals cat LOG --consumer NAME` makes one");
                 }
@@ -81,14 +85,7 @@ fn understand(words: &[OsString], variable: Option<OsString>) -> Result<(PathBuf
         [verb, name] if verb == "rm" => Some(Wish::Remove { name: text(name) }),
         _ => None,
     };
-    if let Some((log, wish)) = words.split_first().and_then(|(log, rest)| Some((log, wish(rest)?))) {
-        return Ok((log.into(), wish));
-    }
-    match (variable.filter(|log| !log.is_empty()), wish(words)) {
-        (Some(log), Some(wish)) => Ok((log.into(), wish)),
-        (None, Some(_)) => Err(Failure::usage("LOG is missing").help("give LOG first, or set ANNALS_LOG")),
-        (_, None) => Err(Failure::usage("behind LOG comes nothing, `set NAME POS` or `rm NAME`")),
-    }
+    log_and_words(words, variable, wish, "nothing, `set NAME POS` or `rm NAME`")
 }
 
 fn remove(reader: &LogReader, name: &str) -> Result<(), Failure> {
@@ -101,15 +98,16 @@ fn remove(reader: &LogReader, name: &str) -> Result<(), Failure> {
 
 impl LagArgs {
     pub(super) fn run(self, json: bool) -> Result<Exit, Failure> {
-        let consumers = self.log.reader()?.consumers()?;
-        list(&consumers, json)?;
-        let is_too_far =
-            |consumer: &ConsumerInfo| self.max.is_some_and(|max| consumer.lag > max || consumer.refusal.is_some());
-        let too_far = consumers.iter().filter(|consumer| is_too_far(consumer)).count();
-        if consumers.is_empty() {
-            note("the log has no consumers, and so nothing lies behind");
+        let reader = self.log.reader()?;
+        let (consumers, handlers) = (reader.consumers()?, HandlerLine::all(&reader)?);
+        list(&consumers, &handlers, json)?;
+        if consumers.is_empty() && handlers.is_empty() {
+            note("the log has no consumers and no handlers, and so nothing lies behind");
         }
-        Ok(if too_far == 0 { Exit::Done } else { Exit::No })
+        let is_too_far = |lag: u64, is_stuck: bool| self.max.is_some_and(|max| lag > max || is_stuck);
+        let too_far = consumers.iter().any(|consumer| is_too_far(consumer.lag, consumer.refusal.is_some()))
+            || handlers.iter().any(|handler| is_too_far(handler.lag, handler.paused.is_some()));
+        Ok(if too_far { Exit::No } else { Exit::Done })
     }
 }
 
@@ -146,9 +144,10 @@ fn lag_seconds(info: &ConsumerInfo) -> f64 {
     info.waiting_since.map_or(0.0, |since| waited(since) as f64 / 1e6)
 }
 
-fn list(consumers: &[ConsumerInfo], json: bool) -> Result<(), Failure> {
+fn list(consumers: &[ConsumerInfo], handlers: &[HandlerLine], json: bool) -> Result<(), Failure> {
     let mut out = Out::stdout();
-    if !json && !consumers.is_empty() {
+    let is_empty = consumers.is_empty() && handlers.is_empty();
+    if !json && !is_empty {
         let (dim, plain) = (out.style(Style::Dim), out.style(Style::Plain));
         out.line(format_args!("{dim}{:>10}  {:>10}  {:>12}  CONSUMER{plain}", "NEXT", "LAG", "LAG TIME"))?;
     }
@@ -164,6 +163,15 @@ fn list(consumers: &[ConsumerInfo], json: bool) -> Result<(), Failure> {
             .as_ref()
             .map_or_else(String::new, |why| format!("  {bad}{}{plain}", one_line(&why.to_string())));
         out.line(format_args!("{:>10}  {:>10}  {time:>12}  {}{why}", info.next, info.lag, one_line(&info.name)))?;
+    }
+    for line in handlers {
+        if json {
+            out.json(line)?;
+            continue;
+        }
+        let time = format!("{:.1} s", line.lag_seconds);
+        let (name, held) = (one_line(&line.stream), line.held(&out));
+        out.line(format_args!("{:>10}  {:>10}  {time:>12}  {name}{held}", line.cursor, line.lag_text))?;
     }
     out.flush()
 }

@@ -4,6 +4,7 @@
 //! else to stderr. Reading verbs take no lock and work beside the process that writes the log.
 
 mod append;
+mod asking;
 mod bench;
 mod cat;
 mod commit;
@@ -21,6 +22,7 @@ mod gap;
 mod get;
 #[cfg(unix)]
 mod handle;
+mod handlers;
 pub mod hostile;
 mod import;
 mod input;
@@ -28,6 +30,7 @@ mod line;
 mod machine;
 mod man;
 mod output;
+mod park;
 mod position;
 mod progress;
 mod repair;
@@ -105,6 +108,8 @@ enum Verb {
     Lag(consumers::LagArgs),
     #[cfg(unix)]
     Handle(handle::HandleArgs),
+    Handlers(handlers::HandlersArgs),
+    Park(park::ParkArgs),
     Verify(verify::VerifyArgs),
     Repair(repair::RepairArgs),
     Dump(dump::DumpArgs),
@@ -137,6 +142,8 @@ impl Verb {
             Verb::Lag(args) => args.run(json),
             #[cfg(unix)]
             Verb::Handle(args) => args.run(json),
+            Verb::Handlers(args) => args.run(json),
+            Verb::Park(args) => args.run(json),
             Verb::Verify(args) => args.run(json),
             Verb::Repair(args) => args.run(json),
             Verb::Dump(args) => args.run(json),

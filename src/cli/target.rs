@@ -93,6 +93,28 @@ fn tell_apart(
     }
 }
 
+/// Tells LOG apart from the words behind it, which have a meaning or none: with ANNALS_LOG set, LOG may be left out.
+pub(super) fn log_and_words<M>(
+    words: &[OsString],
+    variable: Option<OsString>,
+    meaning: impl Fn(&[OsString]) -> Option<M>,
+    usage: &str,
+) -> Result<(PathBuf, M), Failure> {
+    if let Some((log, meant)) = words.split_first().and_then(|(log, rest)| Some((log, meaning(rest)?))) {
+        return Ok((log.into(), meant));
+    }
+    match (variable.filter(|log| !log.is_empty()), meaning(words)) {
+        (Some(log), Some(meant)) => Ok((log.into(), meant)),
+        (None, Some(_)) => Err(Failure::usage("LOG is missing").help(format!("give LOG first, or set {LOG_VARIABLE}"))),
+        (_, None) => Err(Failure::usage(format!("behind LOG comes {usage}"))),
+    }
+}
+
+/// What ANNALS_LOG says.
+pub(super) fn log_variable() -> Option<OsString> {
+    std::env::var_os(LOG_VARIABLE)
+}
+
 /// Opens a log for reading: without a lock, beside the process that writes it.
 pub(super) fn open_reader(log: &Path) -> Result<LogReader, Failure> {
     here(log)?;

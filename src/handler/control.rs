@@ -36,7 +36,7 @@ impl Control {
         Ok(Control { journal: Arc::new(journal), stream: spec.control_stream() })
     }
 
-    fn ask(&self, asked: &Asked, reason: &str) -> Result<Offset, AppendError> {
+    pub(crate) fn ask(&self, asked: &Asked, reason: &str) -> Result<Offset, AppendError> {
         let event = asked.event(&self.stream, reason);
         Ok(self.journal.append(Append::new().own(event, Expect::Any))?.wait()?.first())
     }
@@ -80,11 +80,6 @@ impl Control {
     /// See [`AppendError`].
     pub fn park_drop(&self, stream: &str, reason: &str, all: bool) -> Result<Offset, AppendError> {
         self.ask(&Asked::Drop { stream: stream.to_owned(), all, only: None }, reason)
-    }
-
-    /// The same of its first event, if that is still this one.
-    pub(crate) fn park_drop_only(&self, stream: &str, reason: &str, first: Offset) -> Result<Offset, AppendError> {
-        self.ask(&Asked::Drop { stream: stream.to_owned(), all: false, only: Some(first) }, reason)
     }
 }
 

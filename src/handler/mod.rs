@@ -35,6 +35,8 @@ mod asynchronous;
 pub(crate) mod records;
 pub(crate) mod snapshot;
 mod state;
+#[cfg(feature = "cli")]
+pub(crate) mod standing;
 pub(crate) mod recorder;
 
 // Handling again what was handled before.
@@ -61,7 +63,7 @@ pub use spec::{HandlerSpec, Retry, Start};
 pub use state::{State, StateError, StateReader, StateRows, StateValue};
 pub use value::ValueError;
 #[cfg(feature = "cli")]
-pub(crate) use {context::HOPS, logic::Logic, window::Went, window::Window};
+pub(crate) use {context::HOPS, control::Asked, logic::Logic, window::Went, window::Window};
 
 /// Business logic with state.
 ///

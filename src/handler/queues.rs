@@ -74,10 +74,6 @@ impl Queues {
         self.by_stream.get(stream)?.waiting.front().copied().map(Offset::from_raw)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Aside)> {
-        self.by_stream.iter().map(|(stream, aside)| (&**stream, aside))
-    }
-
     fn note_due(&mut self, at_us: i64, stream: &str) {
         if at_us != NEVER {
             self.due.insert((at_us, stream.into()));

@@ -15,9 +15,13 @@ mod generated;
 mod get;
 #[cfg(unix)]
 mod handle;
+#[cfg(unix)]
+mod handlers;
 mod help;
 mod hostile;
 mod import;
+#[cfg(unix)]
+mod park;
 mod real_data;
 mod real_data_delivery;
 mod real_data_reading;

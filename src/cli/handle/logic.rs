@@ -81,6 +81,11 @@ impl Logic for Commanded {
     fn idempotency_key(&self, _: &Event) -> Option<Vec<u8>> {
         None
     }
+
+    /// What an event ends is the command, and that is counted here.
+    fn is_in_process(&self) -> bool {
+        false
+    }
 }
 
 impl Commanded {

@@ -261,6 +261,26 @@ fn an_event_that_spoils_a_batch_is_found_and_parked_alone() {
 }
 
 #[test]
+fn the_view_is_kept_beside_the_log_and_can_be_made_again() {
+    let Some(shop) = Shop::of(&two_streams(json!({"n": 2}))) else { return };
+    let view = shop.log.path().join("state/view");
+    let sum = shop.program("sum.py", SUM);
+    for (round, total) in [10, 11, 12].into_iter().enumerate() {
+        shop.handle(&sum, &[]).done();
+        assert!(shop.sums().contains(&json!(["b", total])), "after round {round}");
+        assert_eq!(view.join("sled.quarantine-1").exists(), round == 2);
+        let report = annals::verify(shop.log.path(), &mut |_, _| {}).unwrap();
+        assert!(report.is_sound() && report.notes.is_empty(), "{report:#?}");
+        shop.more(&[("b", json!({"n": 1}))]);
+        match round {
+            0 => std::fs::remove_dir_all(&view).unwrap(),
+            // No store that opens: it is put aside.
+            _ => std::fs::write(view.join("sled/conf"), "never mind").unwrap(),
+        }
+    }
+}
+
+#[test]
 fn one_process_at_a_time_handles_the_events_of_a_log() {
     let Some(shop) = Shop::of(&two_streams(json!({"n": 2}))) else { return };
     let log = Log::open(shop.log.path()).unwrap();

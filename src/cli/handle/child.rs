@@ -47,8 +47,10 @@ pub(super) struct Child {
     /// Lines for it; those before `written` are in the pipe.
     out: Vec<u8>,
     written: usize,
-    /// What it wrote; all before `taken` was an answer, and before `scanned` there is no other end of a line.
+    /// Room, up to `filled` with what it wrote; all before `taken` was an answer, and before `scanned` there is no
+    /// other end of a line.
     answers: Vec<u8>,
+    filled: usize,
     taken: usize,
     scanned: usize,
     /// How many lines it answered.
@@ -78,6 +80,7 @@ impl Child {
             out: Vec::new(),
             written: 0,
             answers: Vec::new(),
+            filled: 0,
             taken: 0,
             scanned: 0,
             answered: 0,
@@ -136,14 +139,14 @@ impl Child {
 
     /// Whether it wrote more than was taken as answers.
     pub(super) fn has_more(&mut self) -> bool {
-        self.taken < self.answers.len() || matches!(self.read(), Ok(1..))
+        self.taken < self.filled || matches!(self.read(), Ok(1..))
     }
 
     /// Where the next line ends, if it is here.
     fn whole_line(&mut self) -> Result<Option<usize>, Ended> {
-        let rest = self.answers.get(self.scanned..).unwrap_or_default();
+        let rest = self.answers.get(self.scanned..self.filled).unwrap_or_default();
         let end = memchr(rest).map(|end| self.scanned + end);
-        self.scanned = end.unwrap_or(self.answers.len());
+        self.scanned = end.unwrap_or(self.filled);
         if self.scanned - self.taken > ANSWER_BYTES_MAX {
             return Err(Ended::Garbage(format!("its answer has more than {ANSWER_BYTES_MAX} bytes")));
         }
@@ -152,21 +155,25 @@ impl Child {
 
     /// Reads what is there; 0 when nothing will come any more.
     fn read(&mut self) -> io::Result<usize> {
-        if self.taken > READ_BYTES || self.taken == self.answers.len() {
-            self.answers.drain(..self.taken);
+        if self.taken == self.filled || self.taken > READ_BYTES {
+            self.answers.copy_within(self.taken..self.filled, 0);
             self.scanned -= self.taken;
+            self.filled -= self.taken;
             self.taken = 0;
         }
-        let len = self.answers.len();
-        self.answers.resize(len + READ_BYTES, 0);
-        let read = loop {
-            match self.stdout.read(self.answers.get_mut(len..).unwrap_or_default()) {
+        if self.answers.len() - self.filled < READ_BYTES {
+            // The room is made once: it costs more than most answers to blank it for each.
+            self.answers.resize(self.filled + 2 * READ_BYTES, 0);
+        }
+        loop {
+            match self.stdout.read(self.answers.get_mut(self.filled..).unwrap_or_default()) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                read => break read,
+                read => {
+                    self.filled += *read.as_ref().unwrap_or(&0);
+                    return read;
+                }
             }
-        };
-        self.answers.truncate(len + *read.as_ref().unwrap_or(&0));
-        read
+        }
     }
 
     /// Writes as much as the pipe takes.

@@ -14,9 +14,9 @@ use crate::cli::failure::Failure as CliFailure;
 use crate::handler::{HOPS, Logic, Went, Window};
 use crate::{Context, Event, Failure, HandlerError};
 
-/// Questions without an answer at a time, and bytes that are not in the pipe yet. Few: the key with most events has to
-/// wait for all of them between two of its own.
-const ASKED_MAX: usize = 16;
+/// Questions without an answer at a time, and bytes that are not in the pipe yet. More would wake both sides less often,
+/// but the key with most events has to wait for all of them between two of its own.
+const ASKED_MAX: usize = 64;
 const UNWRITTEN_MAX: usize = 256 * 1024;
 
 /// How long to wait at most before a command is started again that somebody ends again and again.
@@ -80,6 +80,11 @@ impl Logic for Commanded {
 
     fn idempotency_key(&self, _: &Event) -> Option<Vec<u8>> {
         None
+    }
+
+    /// What an event ends is the command, and that is counted here.
+    fn is_in_process(&self) -> bool {
+        false
     }
 }
 

@@ -22,7 +22,9 @@ use super::progress::Progress;
 use super::target::{LogArg, open_existing};
 use super::time::parse_duration;
 use crate::disk::{Clock, SystemClock};
-use crate::{Filter, HandlerSpec, Log, MemoryView, OpenError, Runner, Step};
+#[cfg(feature = "sled")]
+use crate::handler::snapshot::view_folder;
+use crate::{Filter, HandlerSpec, Log, OpenError, Runner, Step, View, ViewError};
 
 pub(super) use guard::{GUARD, GuardArgs};
 
@@ -87,7 +89,8 @@ impl HandleArgs {
             batch: self.batch,
         };
         let logic = Box::new(Commanded::new(settings, Arc::clone(&starts)));
-        let mut runner = Runner::open_shared(Arc::new(log.clone()), Arc::new(MemoryView::new()), self.spec(), logic)?;
+        let view = view_of(&log, &path)?;
+        let mut runner = Runner::open_shared(Arc::new(log.clone()), Arc::clone(&view), self.spec(), logic)?;
         let before = runner.counts();
         let paused = self.handle(&log, &mut runner)?;
         let (handled, emitted) = runner.counts();
@@ -100,6 +103,7 @@ impl HandleArgs {
             paused,
         };
         runner.close()?;
+        view.close()?;
         log.close()?;
         done.say(json, &path, &self.name, started)?;
         Ok(if done.parked > 0 || done.paused.is_some() { Exit::No } else { Exit::Done })
@@ -147,6 +151,17 @@ impl HandleArgs {
             }
         }
     }
+}
+
+/// Where the states of a log's handlers are kept at hand. Everything in it can be made again.
+#[cfg(feature = "sled")]
+fn view_of(log: &Log, dir: &Path) -> Result<Arc<dyn View>, ViewError> {
+    Ok(Arc::new(crate::SledView::open(view_folder(dir), log.id())?))
+}
+
+#[cfg(not(feature = "sled"))]
+fn view_of(_: &Log, _: &Path) -> Result<Arc<dyn View>, ViewError> {
+    Ok(Arc::new(crate::MemoryView::new()))
 }
 
 /// What a run did.

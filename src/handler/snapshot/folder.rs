@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::read::Snapshot;
 use super::write::Writer;
-use super::{Place, SNAPSHOT, STATE, SnapshotError, Tally, UNFINISHED, folder_of};
+use super::{Place, SNAPSHOT, STATE, SnapshotError, Tally, UNFINISHED, VIEW, folder_of};
 use crate::disk::{Disk, Entry, Mode, is_full};
 use crate::handler::commit::Head;
 use crate::journal::Journal;
@@ -146,6 +146,12 @@ impl Snapshots {
     }
 }
 
+/// Where the command keeps the view of a log's handlers.
+#[cfg(all(feature = "cli", feature = "sled"))]
+pub(crate) fn view_folder(dir: &Path) -> PathBuf {
+    dir.join(STATE).join(VIEW)
+}
+
 /// What is found in the folder of all snapshots of a log.
 #[derive(Debug)]
 pub(crate) enum Wrong {
@@ -166,7 +172,9 @@ pub(crate) fn check_all(
     let mut wrong = Vec::new();
     let state = dir.join(STATE);
     let stranger = |path: &Path| Wrong::Note(format!("{} is not a file of the log", path.display()));
-    for space in list(disk, &state)? {
+    // A view proves itself when it is opened, and can be made again at any time.
+    let spaces = list(disk, &state)?.into_iter().filter(|entry| !(entry.is_dir && entry.name == VIEW));
+    for space in spaces {
         let folder = state.join(&space.name);
         let hash = hash_of(&space);
         let (Some(hash), Some(log)) = (hash, log) else {

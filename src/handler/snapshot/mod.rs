@@ -26,12 +26,16 @@ use crate::{IoFailure, LogId, Offset};
 
 use super::commit::Head;
 
+#[cfg(all(feature = "cli", feature = "sled"))]
+pub(crate) use folder::view_folder;
 pub(crate) use folder::{RECORDS_BYTES_MIN, Snapshots, Wrong, check_all};
 pub(crate) use read::Snapshot;
 pub(super) use read::SnapshotRows;
 
 /// The folder of all snapshots of a log.
 pub(crate) const STATE: &str = "state";
+/// The view that the command keeps there beside them.
+const VIEW: &str = "view";
 /// Endings of a snapshot's file, and of one that is not complete.
 const SNAPSHOT: &str = ".snap";
 const UNFINISHED: &str = ".tmp";

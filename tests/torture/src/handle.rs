@@ -16,36 +16,34 @@ use crate::workload::{pick, random};
 
 const LEDGER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/ledger.py");
 
-/// Puts out the ledger of whoever is asked for.
-const SHOW: &str = r#"
-import json, sys
-for line in sys.stdin:
-    task = json.loads(line)
-    print(json.dumps({"emit": [{"stream": "shown", "type": "Shown", "data": [task["key"], task["state"]]}]}))
-"#;
-
-/// Holds what was put out against the answers: `check.py ANSWERS LINES`, events on stdin.
-const CHECK: &str = r#"
+/// Holds a state against the answers: `state.py ANSWERS LINES`, rows on stdin.
+const STATE: &str = r#"
 import hashlib, json, sys
-answers, lines = json.load(open(sys.argv[1])), sys.argv[2]
-known, states, sold, returned = answers["after_n_events"][lines], [], [], []
-for line in sys.stdin:
-    event = json.loads(line)
-    data = event["data"]
-    if event["type"] == "Shown": states.append(data)
-    elif event["type"] == "Returned": returned.append(data["invoice"])
-    elif data.get("InvoiceNo", "").startswith("C"): sold.append(data["InvoiceNo"])
+known, lines = json.load(open(sys.argv[1]))["after_n_events"][sys.argv[2]], int(sys.argv[2])
+states = [(row["key"], row["value"]) for row in map(json.loads, sys.stdin)]
 rows = ["\t".join([key, *(str(s[f]) for f in ("lines", "quantity", "amount", "last"))]) + "\n" for key, s in states if key]
 digest = hashlib.sha256("".join(sorted(rows)).encode()).hexdigest()
 total = lambda field: sum(state[field] for _, state in states)
 wrong = []
-if total("lines") != int(lines): wrong.append(f"{total('lines')} lines were counted")
+if total("lines") != lines: wrong.append(f"{total('lines')} lines were counted")
 if total("quantity") != known["quantity"]: wrong.append(f"the quantity is {total('quantity')}")
 if total("amount") != int(known["amount"].replace(".", "")): wrong.append(f"the amount is {total('amount')}")
 if digest != next(known[name] for name in known if name.startswith("digest_customers")): wrong.append("a ledger differs")
-if returned != sold: wrong.append(f"{len(returned)} outputs for {len(sold)} returns, or in another order")
-if wrong: sys.exit("; ".join(wrong))
+if wrong: sys.exit(f"after {lines} lines: " + "; ".join(wrong))
 "#;
+
+/// Holds what was put out against what was sold; events on stdin.
+const OUTPUTS: &str = r#"
+import json, sys
+sold, returned = [], []
+for event in map(json.loads, sys.stdin):
+    if event["type"] == "Returned": returned.append(event["data"]["invoice"])
+    elif event["data"]["InvoiceNo"].startswith("C"): sold.append(event["data"]["InvoiceNo"])
+if returned != sold: sys.exit(f"{len(returned)} outputs for {len(sold)} returns, or in another order")
+"#;
+
+/// After how many lines the answers know the state.
+const KNOWN: [u64; 4] = [1_000, 10_000, 100_000, 541_909];
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -100,7 +98,7 @@ fn all(bin: &Path, data: &Path, args: &Args, counts: &mut Counts) -> Result<(), 
     let random = random(&[args.seed, 41]);
     let imported = dir.path().join("imported");
     import(bin, data, &imported, args.lines)?;
-    for (name, program) in [("show.py", SHOW), ("check.py", CHECK)] {
+    for (name, program) in [("state.py", STATE), ("outputs.py", OUTPUTS)] {
         std::fs::write(dir.path().join(name), program).map_err(|error| error.to_string())?;
     }
     while counts.rounds == 0 || counts.kills() < args.runs {
@@ -184,28 +182,34 @@ fn descendants(pid: u32) -> Vec<Pid> {
     found
 }
 
-/// Asks for the ledger of every customer, and holds all against the answers.
+/// Holds the state, now and of earlier moments, and all that was put out against the answers.
 fn check(bin: &Path, data: &Path, dir: &Path, log: &Path, lines: u64) -> Result<(), String> {
-    let streams = output(Command::new(bin).arg("streams").arg(log).args(["customer-*", "--json"]))?;
-    let customers = streams.lines().filter_map(|line| line.split_once("\"customer-")?.1.split_once('"'));
-    let asked: String = customers
-        .map(|(customer, _)| match customer {
-            "" => "{\"CustomerID\":null}\n".to_owned(),
-            customer => format!("{{\"CustomerID\":{customer}}}\n"),
-        })
-        .collect();
-    let file = dir.join("asked");
-    std::fs::write(&file, asked).map_err(|error| error.to_string())?;
-    sh(Command::new(bin).arg("import").arg(log).arg(&file).args(["--stream", "asked", "--type", "sold"]))?;
-    sh(&mut handler(bin, log, &dir.join("show.py")))?;
+    let answers = data.join("online-retail.answers.json");
+    for known in KNOWN.into_iter().filter(|known| *known <= lines) {
+        let mut state = Command::new(bin);
+        state.arg("state").arg(log).args(["ledger", "--json"]);
+        if known < lines {
+            state.args(["--at", &format!("#{known}")]);
+        }
+        let program = Command::new("python3");
+        check_by(
+            program,
+            &[&dir.join("state.py"), &answers, Path::new(&known.to_string())],
+            dir,
+            &output(&mut state)?,
+        )?;
+    }
     sh(Command::new(bin).arg("verify").arg(log))?;
     let all = output(Command::new(bin).arg("cat").arg(log).arg("--json"))?;
-    let events = dir.join("events");
-    std::fs::write(&events, all).map_err(|error| error.to_string())?;
-    let events = std::fs::File::open(&events).map_err(|error| error.to_string())?;
-    let mut check = Command::new("python3");
-    check.arg(dir.join("check.py")).arg(data.join("online-retail.answers.json")).arg(lines.to_string());
-    sh(check.stdin(events))
+    check_by(Command::new("python3"), &[&dir.join("outputs.py")], dir, &all)
+}
+
+/// Gives lines to a program that ends with an error when they are not as they should be.
+fn check_by(mut program: Command, args: &[&Path], dir: &Path, lines: &str) -> Result<(), String> {
+    let file = dir.join("lines");
+    std::fs::write(&file, lines).map_err(|error| error.to_string())?;
+    let file = std::fs::File::open(&file).map_err(|error| error.to_string())?;
+    sh(program.args(args).stdin(file))
 }
 
 fn output(command: &mut Command) -> Result<String, String> {

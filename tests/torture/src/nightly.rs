@@ -33,13 +33,14 @@ use Length::{All, Runs, Whole};
 struct Entry(&'static str, Length, &'static [&'static str]);
 
 /// Layers but for `planted`, which is another build: its command is in `tests/README.md`.
-const TABLE: [Entry; 14] = [
+const TABLE: [Entry; 15] = [
     Entry("sim", Runs(100_000), &[]),
     Entry("worlds", All { or: 314, by: &[] }, &[]),
     Entry("sweep", All { or: 20_000, by: &[] }, &[]),
     Entry("bytes", All { or: 1_000_000, by: &["--complete"] }, &[]),
     Entry("kill", Runs(1000), &[]),
     Entry("processes", Runs(9), &[]),
+    Entry("handle", Runs(50), &[]),
     Entry("limits", Whole, &[]),
     Entry("powercut", Runs(1000), &[]),
     Entry("powercut", Runs(300), &["--fs", "ext4", "--mount-options", "data=writeback"]),

@@ -38,10 +38,11 @@ impl<H: Handler> Logic for Calls<H> {
             if !window.admit(index, self)? {
                 continue;
             }
-            let outcome = window.call(index, |event, cx| {
+            let outcome = window.call_sampled(index, |event, cx| {
                 catch_unwind(AssertUnwindSafe(|| self.0.handle(event, cx)))
                     .unwrap_or_else(|panic| Err(panicked(&*panic)))
             });
+            let Some(outcome) = outcome else { break };
             if window.finish(index, outcome)? == Went::Enough {
                 break;
             }

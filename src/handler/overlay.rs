@@ -81,6 +81,12 @@ impl Overlay {
         self.bytes = self.bytes_before;
     }
 
+    /// What the current event has made of each row that it wrote.
+    pub fn changes_of_event(&self) -> BTreeMap<Bytes, Option<Bytes>> {
+        let now = |key: &Bytes| self.rows.get(key).and_then(|row| row.now.clone());
+        self.undo.iter().map(|(key, ..)| (key.clone(), now(key))).collect()
+    }
+
     /// Bytes written so far, about.
     pub fn bytes(&self) -> usize {
         self.bytes

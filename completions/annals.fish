@@ -40,9 +40,14 @@ complete -c annals -n "__fish_annals_needs_command" -f -a "get" -d 'Show the eve
 complete -c annals -n "__fish_annals_needs_command" -f -a "streams" -d 'List the streams whose names match, with their events; in the order of their last events'
 complete -c annals -n "__fish_annals_needs_command" -f -a "types" -d 'List the types of the users\' events with the number of each, by name'
 complete -c annals -n "__fish_annals_needs_command" -f -a "stat" -d 'Show what is in a log: events, streams, types, times, segments, and who writes it'
+complete -c annals -n "__fish_annals_needs_command" -f -a "state" -d 'Show the state of a handler: its keys and values, sorted by key; also of an earlier moment'
 complete -c annals -n "__fish_annals_needs_command" -f -a "same" -d 'Compare two logs by the users\' events; exit code 1 when they differ, and where'
 complete -c annals -n "__fish_annals_needs_command" -f -a "consumers" -d 'List the consumers of a log, set the cursor of one, or remove it'
 complete -c annals -n "__fish_annals_needs_command" -f -a "lag" -d 'Show how far the consumers of a log lie behind it; exit code 1 when one lies too far'
+complete -c annals -n "__fish_annals_needs_command" -f -a "handle" -d 'Handle events with a command, each exactly once: state, position and outputs move together'
+complete -c annals -n "__fish_annals_needs_command" -f -a "replay" -d 'Handle a handler\'s events again, without appending anything, and say what state that makes'
+complete -c annals -n "__fish_annals_needs_command" -f -a "cutover" -d 'Build a new generation of a handler beside the live one, and put it in its place'
+complete -c annals -n "__fish_annals_needs_command" -f -a "check-handler" -d 'Try a command on events of a log, in memory, and say which laws of exactly-once handling hold'
 complete -c annals -n "__fish_annals_needs_command" -f -a "verify" -d 'Read every byte of a log and check it: sound (exit code 0) or damaged (1)'
 complete -c annals -n "__fish_annals_needs_command" -f -a "repair" -d 'Print what is wrong with a log and what mending it would do; with --apply, do it'
 complete -c annals -n "__fish_annals_needs_command" -f -a "dump" -d 'Show what stands in a segment file: headers, names, events and indexes with their byte positions'
@@ -165,6 +170,15 @@ complete -c annals -n "__fish_annals_using_subcommand stat" -l json -d 'Answer a
 complete -c annals -n "__fish_annals_using_subcommand stat" -s v -l verbose -d 'Say on stderr what is done; twice for more. ANNALS_TRACE takes a filter in its place'
 complete -c annals -n "__fish_annals_using_subcommand stat" -s h -l help -d 'Print help'
 complete -c annals -n "__fish_annals_using_subcommand stat" -s V -l version -d 'Print version'
+complete -c annals -n "__fish_annals_using_subcommand state" -l at -d 'The state when all input below this position was handled: an offset, end-100, #N, a time. Where the records cannot tell it exactly, the last state before it, which is said on stderr' -r
+complete -c annals -n "__fish_annals_using_subcommand state" -l generation -d 'The state of this generation; unless given, of the one that is live' -r
+complete -c annals -n "__fish_annals_using_subcommand state" -l color -d 'Colours' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c annals -n "__fish_annals_using_subcommand state" -l json -d 'Answer as JSON, one record a line; errors too, on stderr'
+complete -c annals -n "__fish_annals_using_subcommand state" -s v -l verbose -d 'Say on stderr what is done; twice for more. ANNALS_TRACE takes a filter in its place'
+complete -c annals -n "__fish_annals_using_subcommand state" -s h -l help -d 'Print help'
+complete -c annals -n "__fish_annals_using_subcommand state" -s V -l version -d 'Print version'
 complete -c annals -n "__fish_annals_using_subcommand same" -l color -d 'Colours' -r -f -a "auto\t''
 always\t''
 never\t''"
@@ -187,6 +201,72 @@ complete -c annals -n "__fish_annals_using_subcommand lag" -l json -d 'Answer as
 complete -c annals -n "__fish_annals_using_subcommand lag" -s v -l verbose -d 'Say on stderr what is done; twice for more. ANNALS_TRACE takes a filter in its place'
 complete -c annals -n "__fish_annals_using_subcommand lag" -s h -l help -d 'Print help'
 complete -c annals -n "__fish_annals_using_subcommand lag" -s V -l version -d 'Print version'
+complete -c annals -n "__fish_annals_using_subcommand handle" -l name -d 'Name of the handler: its state and its position are kept under it' -r
+complete -c annals -n "__fish_annals_using_subcommand handle" -l exec -d 'The command; it runs under `sh -c`' -r
+complete -c annals -n "__fish_annals_using_subcommand handle" -l on -d 'Only events of these types, with commas between, or given again' -r
+complete -c annals -n "__fish_annals_using_subcommand handle" -l stream -d 'Only events of streams that match; may be given again' -r
+complete -c annals -n "__fish_annals_using_subcommand handle" -l key -d 'What state is kept by, made of an event\'s data: text with `{field}` or `{/json/pointer}` [default: the stream]' -r
+complete -c annals -n "__fish_annals_using_subcommand handle" -l generation -d 'Version of the command\'s logic; each has a state of its own' -r
+complete -c annals -n "__fish_annals_using_subcommand handle" -l timeout -d 'How long one answer may take' -r
+complete -c annals -n "__fish_annals_using_subcommand handle" -l color -d 'Colours' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c annals -n "__fish_annals_using_subcommand handle" -s f -l follow -d 'Go on with the events that come, until Ctrl-C'
+complete -c annals -n "__fish_annals_using_subcommand handle" -l batch -d 'One line for all events of a key that are handled together: {"key":…,"events":[{…},…],"state":…}'
+complete -c annals -n "__fish_annals_using_subcommand handle" -l json -d 'Answer as JSON, one record a line; errors too, on stderr'
+complete -c annals -n "__fish_annals_using_subcommand handle" -s v -l verbose -d 'Say on stderr what is done; twice for more. ANNALS_TRACE takes a filter in its place'
+complete -c annals -n "__fish_annals_using_subcommand handle" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c annals -n "__fish_annals_using_subcommand handle" -s V -l version -d 'Print version'
+complete -c annals -n "__fish_annals_using_subcommand replay" -l until -d 'Only events before this position: an offset, end-100, #N, a time' -r
+complete -c annals -n "__fish_annals_using_subcommand replay" -l generation -d 'The records of this generation; unless given, of the one that is live' -r
+complete -c annals -n "__fish_annals_using_subcommand replay" -l exec -d 'The command; it runs under `sh -c`' -r
+complete -c annals -n "__fish_annals_using_subcommand replay" -l on -d 'Only events of these types, with commas between, or given again' -r
+complete -c annals -n "__fish_annals_using_subcommand replay" -l stream -d 'Only events of streams that match; may be given again' -r
+complete -c annals -n "__fish_annals_using_subcommand replay" -l key -d 'What state is kept by, made of an event\'s data [default: the stream]' -r
+complete -c annals -n "__fish_annals_using_subcommand replay" -l timeout -d 'How long one answer may take' -r
+complete -c annals -n "__fish_annals_using_subcommand replay" -l color -d 'Colours' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c annals -n "__fish_annals_using_subcommand replay" -l verify -d 'Hold rows and outputs against the records'
+complete -c annals -n "__fish_annals_using_subcommand replay" -l fresh -d 'Decide failures anew: what would the handler do now?'
+complete -c annals -n "__fish_annals_using_subcommand replay" -l batch -d 'One line for all events of a key that are handled together'
+complete -c annals -n "__fish_annals_using_subcommand replay" -l json -d 'Answer as JSON, one record a line; errors too, on stderr'
+complete -c annals -n "__fish_annals_using_subcommand replay" -s v -l verbose -d 'Say on stderr what is done; twice for more. ANNALS_TRACE takes a filter in its place'
+complete -c annals -n "__fish_annals_using_subcommand replay" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c annals -n "__fish_annals_using_subcommand replay" -s V -l version -d 'Print version'
+complete -c annals -n "__fish_annals_using_subcommand cutover" -l to -d 'The generation that takes over' -r
+complete -c annals -n "__fish_annals_using_subcommand cutover" -l exec -d 'The command; it runs under `sh -c`' -r
+complete -c annals -n "__fish_annals_using_subcommand cutover" -l on -d 'Only events of these types, with commas between, or given again' -r
+complete -c annals -n "__fish_annals_using_subcommand cutover" -l stream -d 'Only events of streams that match; may be given again' -r
+complete -c annals -n "__fish_annals_using_subcommand cutover" -l key -d 'What state is kept by, made of an event\'s data [default: the stream]' -r
+complete -c annals -n "__fish_annals_using_subcommand cutover" -l timeout -d 'How long one answer may take' -r
+complete -c annals -n "__fish_annals_using_subcommand cutover" -l color -d 'Colours' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c annals -n "__fish_annals_using_subcommand cutover" -l dry-run -d 'Only say what would be done; nothing is appended'
+complete -c annals -n "__fish_annals_using_subcommand cutover" -s y -l yes -d 'Do it without asking'
+complete -c annals -n "__fish_annals_using_subcommand cutover" -l batch -d 'One line for all events of a key that are handled together'
+complete -c annals -n "__fish_annals_using_subcommand cutover" -l json -d 'Answer as JSON, one record a line; errors too, on stderr'
+complete -c annals -n "__fish_annals_using_subcommand cutover" -s v -l verbose -d 'Say on stderr what is done; twice for more. ANNALS_TRACE takes a filter in its place'
+complete -c annals -n "__fish_annals_using_subcommand cutover" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c annals -n "__fish_annals_using_subcommand cutover" -s V -l version -d 'Print version'
+complete -c annals -n "__fish_annals_using_subcommand check-handler" -l from -d 'First position: start, end, 1234, end-100, #N (after N user events), a time (2026-11-23, 09:30, RFC 3339, \'2h ago\', -2h, now, @1713812735s)' -r
+complete -c annals -n "__fish_annals_using_subcommand check-handler" -l to -d 'Position behind the last one; `+1h` counts from a --from that is a time' -r
+complete -c annals -n "__fish_annals_using_subcommand check-handler" -l require -d 'Laws that have to hold, with commas between [default: determinism, guarded-idempotence, late-duplicate, batch-independence]' -r
+complete -c annals -n "__fish_annals_using_subcommand check-handler" -l seed -d 'Where random numbers begin' -r
+complete -c annals -n "__fish_annals_using_subcommand check-handler" -l exec -d 'The command; it runs under `sh -c`' -r
+complete -c annals -n "__fish_annals_using_subcommand check-handler" -l on -d 'Only events of these types, with commas between, or given again' -r
+complete -c annals -n "__fish_annals_using_subcommand check-handler" -l stream -d 'Only events of streams that match; may be given again' -r
+complete -c annals -n "__fish_annals_using_subcommand check-handler" -l key -d 'What state is kept by, made of an event\'s data [default: the stream]' -r
+complete -c annals -n "__fish_annals_using_subcommand check-handler" -l timeout -d 'How long one answer may take' -r
+complete -c annals -n "__fish_annals_using_subcommand check-handler" -l color -d 'Colours' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c annals -n "__fish_annals_using_subcommand check-handler" -l batch -d 'One line for all events of a key that are handled together'
+complete -c annals -n "__fish_annals_using_subcommand check-handler" -l json -d 'Answer as JSON, one record a line; errors too, on stderr'
+complete -c annals -n "__fish_annals_using_subcommand check-handler" -s v -l verbose -d 'Say on stderr what is done; twice for more. ANNALS_TRACE takes a filter in its place'
+complete -c annals -n "__fish_annals_using_subcommand check-handler" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c annals -n "__fish_annals_using_subcommand check-handler" -s V -l version -d 'Print version'
 complete -c annals -n "__fish_annals_using_subcommand verify" -l color -d 'Colours' -r -f -a "auto\t''
 always\t''
 never\t''"
@@ -245,23 +325,28 @@ complete -c annals -n "__fish_annals_using_subcommand man" -l json -d 'Answer as
 complete -c annals -n "__fish_annals_using_subcommand man" -s v -l verbose -d 'Say on stderr what is done; twice for more. ANNALS_TRACE takes a filter in its place'
 complete -c annals -n "__fish_annals_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c annals -n "__fish_annals_using_subcommand man" -s V -l version -d 'Print version'
-complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat same consumers lag verify repair dump bench demo completions man help" -f -a "append" -d 'Append one event with the bytes of stdin, or with --lines one for each of its lines'
-complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat same consumers lag verify repair dump bench demo completions man help" -f -a "import" -d 'Import NDJSON, plain or zstd: run again after a kill, it goes on where it stopped'
-complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat same consumers lag verify repair dump bench demo completions man help" -f -a "export" -d 'Write the users\' events to stdout as JSON, one a line, for `annals import --format envelope`'
-complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat same consumers lag verify repair dump bench demo completions man help" -f -a "cat" -d 'Show events, from first to last; ends at the end seen at the start'
-complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat same consumers lag verify repair dump bench demo completions man help" -f -a "tail" -d 'Show the last events; with -f also those that come, until Ctrl-C'
-complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat same consumers lag verify repair dump bench demo completions man help" -f -a "get" -d 'Show the event at an offset'
-complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat same consumers lag verify repair dump bench demo completions man help" -f -a "streams" -d 'List the streams whose names match, with their events; in the order of their last events'
-complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat same consumers lag verify repair dump bench demo completions man help" -f -a "types" -d 'List the types of the users\' events with the number of each, by name'
-complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat same consumers lag verify repair dump bench demo completions man help" -f -a "stat" -d 'Show what is in a log: events, streams, types, times, segments, and who writes it'
-complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat same consumers lag verify repair dump bench demo completions man help" -f -a "same" -d 'Compare two logs by the users\' events; exit code 1 when they differ, and where'
-complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat same consumers lag verify repair dump bench demo completions man help" -f -a "consumers" -d 'List the consumers of a log, set the cursor of one, or remove it'
-complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat same consumers lag verify repair dump bench demo completions man help" -f -a "lag" -d 'Show how far the consumers of a log lie behind it; exit code 1 when one lies too far'
-complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat same consumers lag verify repair dump bench demo completions man help" -f -a "verify" -d 'Read every byte of a log and check it: sound (exit code 0) or damaged (1)'
-complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat same consumers lag verify repair dump bench demo completions man help" -f -a "repair" -d 'Print what is wrong with a log and what mending it would do; with --apply, do it'
-complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat same consumers lag verify repair dump bench demo completions man help" -f -a "dump" -d 'Show what stands in a segment file: headers, names, events and indexes with their byte positions'
-complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat same consumers lag verify repair dump bench demo completions man help" -f -a "bench" -d 'Append at a rate, measure each event from when it was due, and check that all can be read back'
-complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat same consumers lag verify repair dump bench demo completions man help" -f -a "demo" -d 'Show what a log does: a small shop whose writer is killed while it writes'
-complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat same consumers lag verify repair dump bench demo completions man help" -f -a "completions" -d 'Write the completions of a shell to stdout'
-complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat same consumers lag verify repair dump bench demo completions man help" -f -a "man" -d 'Write a manual page to stdout, or all of them into a directory'
-complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat same consumers lag verify repair dump bench demo completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat state same consumers lag handle replay cutover check-handler verify repair dump bench demo completions man help" -f -a "append" -d 'Append one event with the bytes of stdin, or with --lines one for each of its lines'
+complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat state same consumers lag handle replay cutover check-handler verify repair dump bench demo completions man help" -f -a "import" -d 'Import NDJSON, plain or zstd: run again after a kill, it goes on where it stopped'
+complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat state same consumers lag handle replay cutover check-handler verify repair dump bench demo completions man help" -f -a "export" -d 'Write the users\' events to stdout as JSON, one a line, for `annals import --format envelope`'
+complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat state same consumers lag handle replay cutover check-handler verify repair dump bench demo completions man help" -f -a "cat" -d 'Show events, from first to last; ends at the end seen at the start'
+complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat state same consumers lag handle replay cutover check-handler verify repair dump bench demo completions man help" -f -a "tail" -d 'Show the last events; with -f also those that come, until Ctrl-C'
+complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat state same consumers lag handle replay cutover check-handler verify repair dump bench demo completions man help" -f -a "get" -d 'Show the event at an offset'
+complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat state same consumers lag handle replay cutover check-handler verify repair dump bench demo completions man help" -f -a "streams" -d 'List the streams whose names match, with their events; in the order of their last events'
+complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat state same consumers lag handle replay cutover check-handler verify repair dump bench demo completions man help" -f -a "types" -d 'List the types of the users\' events with the number of each, by name'
+complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat state same consumers lag handle replay cutover check-handler verify repair dump bench demo completions man help" -f -a "stat" -d 'Show what is in a log: events, streams, types, times, segments, and who writes it'
+complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat state same consumers lag handle replay cutover check-handler verify repair dump bench demo completions man help" -f -a "state" -d 'Show the state of a handler: its keys and values, sorted by key; also of an earlier moment'
+complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat state same consumers lag handle replay cutover check-handler verify repair dump bench demo completions man help" -f -a "same" -d 'Compare two logs by the users\' events; exit code 1 when they differ, and where'
+complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat state same consumers lag handle replay cutover check-handler verify repair dump bench demo completions man help" -f -a "consumers" -d 'List the consumers of a log, set the cursor of one, or remove it'
+complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat state same consumers lag handle replay cutover check-handler verify repair dump bench demo completions man help" -f -a "lag" -d 'Show how far the consumers of a log lie behind it; exit code 1 when one lies too far'
+complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat state same consumers lag handle replay cutover check-handler verify repair dump bench demo completions man help" -f -a "handle" -d 'Handle events with a command, each exactly once: state, position and outputs move together'
+complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat state same consumers lag handle replay cutover check-handler verify repair dump bench demo completions man help" -f -a "replay" -d 'Handle a handler\'s events again, without appending anything, and say what state that makes'
+complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat state same consumers lag handle replay cutover check-handler verify repair dump bench demo completions man help" -f -a "cutover" -d 'Build a new generation of a handler beside the live one, and put it in its place'
+complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat state same consumers lag handle replay cutover check-handler verify repair dump bench demo completions man help" -f -a "check-handler" -d 'Try a command on events of a log, in memory, and say which laws of exactly-once handling hold'
+complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat state same consumers lag handle replay cutover check-handler verify repair dump bench demo completions man help" -f -a "verify" -d 'Read every byte of a log and check it: sound (exit code 0) or damaged (1)'
+complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat state same consumers lag handle replay cutover check-handler verify repair dump bench demo completions man help" -f -a "repair" -d 'Print what is wrong with a log and what mending it would do; with --apply, do it'
+complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat state same consumers lag handle replay cutover check-handler verify repair dump bench demo completions man help" -f -a "dump" -d 'Show what stands in a segment file: headers, names, events and indexes with their byte positions'
+complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat state same consumers lag handle replay cutover check-handler verify repair dump bench demo completions man help" -f -a "bench" -d 'Append at a rate, measure each event from when it was due, and check that all can be read back'
+complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat state same consumers lag handle replay cutover check-handler verify repair dump bench demo completions man help" -f -a "demo" -d 'Show what a log does: a small shop whose writer is killed while it writes'
+complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat state same consumers lag handle replay cutover check-handler verify repair dump bench demo completions man help" -f -a "completions" -d 'Write the completions of a shell to stdout'
+complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat state same consumers lag handle replay cutover check-handler verify repair dump bench demo completions man help" -f -a "man" -d 'Write a manual page to stdout, or all of them into a directory'
+complete -c annals -n "__fish_annals_using_subcommand help; and not __fish_seen_subcommand_from append import export cat tail get streams types stat state same consumers lag handle replay cutover check-handler verify repair dump bench demo completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

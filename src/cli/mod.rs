@@ -6,10 +6,14 @@
 mod append;
 mod bench;
 mod cat;
+#[cfg(unix)]
+mod check_handler;
 mod commit;
 mod completions;
 mod consumed;
 mod consumers;
+#[cfg(unix)]
+mod cutover;
 mod demo;
 mod dump;
 mod envelope;
@@ -30,7 +34,11 @@ mod man;
 mod output;
 mod position;
 mod progress;
+#[cfg(unix)]
+mod reading;
 mod repair;
+#[cfg(unix)]
+mod replay;
 mod same;
 mod stat;
 mod state;
@@ -105,6 +113,12 @@ enum Verb {
     Lag(consumers::LagArgs),
     #[cfg(unix)]
     Handle(handle::HandleArgs),
+    #[cfg(unix)]
+    Replay(replay::ReplayArgs),
+    #[cfg(unix)]
+    Cutover(cutover::CutoverArgs),
+    #[cfg(unix)]
+    CheckHandler(check_handler::CheckHandlerArgs),
     Verify(verify::VerifyArgs),
     Repair(repair::RepairArgs),
     Dump(dump::DumpArgs),
@@ -137,6 +151,12 @@ impl Verb {
             Verb::Lag(args) => args.run(json),
             #[cfg(unix)]
             Verb::Handle(args) => args.run(json),
+            #[cfg(unix)]
+            Verb::Replay(args) => args.run(json),
+            #[cfg(unix)]
+            Verb::Cutover(args) => args.run(json),
+            #[cfg(unix)]
+            Verb::CheckHandler(args) => args.run(json),
             Verb::Verify(args) => args.run(json),
             Verb::Repair(args) => args.run(json),
             Verb::Dump(args) => args.run(json),

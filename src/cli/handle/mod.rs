@@ -2,6 +2,7 @@
 //! outputs; what it answered counts together with the handler's position, or not at all.
 
 mod child;
+mod command;
 mod guard;
 mod keys;
 mod logic;
@@ -24,6 +25,7 @@ use super::time::parse_duration;
 use crate::disk::{Clock, SystemClock};
 use crate::{Filter, HandlerSpec, Log, MemoryView, OpenError, Runner, Step};
 
+pub(super) use command::CommandArgs;
 pub(super) use guard::{GUARD, GuardArgs};
 
 use keys::Keys;
@@ -82,7 +84,7 @@ impl HandleArgs {
         let settings = Settings {
             handler: self.name.clone(),
             command: self.exec.clone(),
-            keys,
+            keys: Arc::new(keys),
             timeout: self.timeout,
             batch: self.batch,
         };

@@ -38,8 +38,8 @@ pub use batch::{Batch, Codec, Events, EventsBackward};
 pub use handler::{Async, AsyncHandler};
 pub use handler::{
     Context, Control, Difference, Effect, Executor, Failure, Handler, HandlerError, HandlerSpec, KeyDifference, Lanes,
-    Outputs, Put, Replay, ReplayProgress, ReplayReport, Retry, RowError, Runner, Shadow, SnapshotError, Start, State,
-    StateError, StateReader, StateRows, StateValue, Step, Until, ValueError, Verdict, state_difference,
+    OnViolation, Outputs, Put, Replay, ReplayProgress, ReplayReport, Retry, RowError, Runner, Shadow, SnapshotError,
+    Start, State, StateError, StateReader, StateRows, StateValue, Step, Until, ValueError, Verdict, state_difference,
 };
 pub use journal::{Caps, Found, Journal, JournalRead, MemoryLog, OwnRecord, Pending};
 #[cfg(feature = "tokio")]
@@ -63,6 +63,9 @@ pub use view::{Bookmark, Change, Digest, MemoryView, Rows, Space, Trust, View, V
 /// The seams between a log and the world, for tests of programs that use a log.
 pub mod testkit {
     pub use crate::disk::*;
+    pub use crate::handler::check::{
+        Check, CheckReport, CheckVerdict, Law, Level, Outcome, RowDifference, Violation, check_handler,
+    };
     pub use crate::handler::decisions_of;
     #[doc(hidden)]
     pub use crate::handler::recorder::{

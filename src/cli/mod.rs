@@ -7,10 +7,14 @@ mod append;
 mod asking;
 mod bench;
 mod cat;
+#[cfg(unix)]
+mod check_handler;
 mod commit;
 mod completions;
 mod consumed;
 mod consumers;
+#[cfg(unix)]
+mod cutover;
 mod demo;
 mod dump;
 mod envelope;
@@ -33,7 +37,11 @@ mod output;
 mod park;
 mod position;
 mod progress;
+#[cfg(unix)]
+mod reading;
 mod repair;
+#[cfg(unix)]
+mod replay;
 mod same;
 mod stat;
 mod state;
@@ -110,6 +118,12 @@ enum Verb {
     Handle(handle::HandleArgs),
     Handlers(handlers::HandlersArgs),
     Park(park::ParkArgs),
+    #[cfg(unix)]
+    Replay(replay::ReplayArgs),
+    #[cfg(unix)]
+    Cutover(cutover::CutoverArgs),
+    #[cfg(unix)]
+    CheckHandler(check_handler::CheckHandlerArgs),
     Verify(verify::VerifyArgs),
     Repair(repair::RepairArgs),
     Dump(dump::DumpArgs),
@@ -144,6 +158,12 @@ impl Verb {
             Verb::Handle(args) => args.run(json),
             Verb::Handlers(args) => args.run(json),
             Verb::Park(args) => args.run(json),
+            #[cfg(unix)]
+            Verb::Replay(args) => args.run(json),
+            #[cfg(unix)]
+            Verb::Cutover(args) => args.run(json),
+            #[cfg(unix)]
+            Verb::CheckHandler(args) => args.run(json),
             Verb::Verify(args) => args.run(json),
             Verb::Repair(args) => args.run(json),
             Verb::Dump(args) => args.run(json),

@@ -220,12 +220,18 @@ impl Shadow {
     pub fn cut_over(mut self) -> Result<Offset, HandlerError> {
         let mut lost = 0;
         loop {
-            if let Step::Paused { reason } = self.run_to_end()? {
+            // Up to what there is now: one that goes on all the time has no end.
+            let (_, goal) = live_head(&*self.engine.journal, &self.engine.spec)?;
+            if let Step::Paused { reason } = self.run_past(goal)? {
                 return Err(self.not_ready(reason));
             }
             let (live, at) = live_head(&*self.engine.journal, &self.engine.spec)?;
             if live.generation == self.engine.spec.generation {
                 return Err(HandlerError::Live { name: self.name(), generation: live.generation });
+            }
+            if at > goal {
+                self.lost_a_race(&mut lost)?;
+                continue;
             }
             if at >= self.head.control {
                 self.engine.journal.wait_past(at, Duration::from_millis(100))?;
@@ -239,14 +245,32 @@ impl Shadow {
                 Err(HandlerError::Append(AppendError::WrongVersion { stream, .. }))
                     if *stream == *self.engine.spec.stream() =>
                 {
-                    lost += 1;
-                    if lost == RACES_MAX {
-                        self.ask_to_pause()?;
-                    }
+                    self.lost_a_race(&mut lost)?;
                 }
                 other => return other,
             }
         }
+    }
+
+    /// Follows until the record at an offset is followed, or there is nothing more to follow now.
+    fn run_past(&mut self, goal: Offset) -> Result<Step, HandlerError> {
+        while self.head.control <= goal {
+            match self.step()? {
+                Step::Went { .. } => {}
+                other => {
+                    self.settle()?;
+                    return Ok(other);
+                }
+            }
+        }
+        self.settle()?;
+        Ok(Step::Idle { due_us: None })
+    }
+
+    /// The live one went on meanwhile. After a few times it is asked to pause.
+    fn lost_a_race(&self, lost: &mut u32) -> Result<(), HandlerError> {
+        *lost += 1;
+        if *lost == RACES_MAX { self.ask_to_pause() } else { Ok(()) }
     }
 
     fn try_cut_over(&mut self, live: &Head, at: Offset) -> Result<Offset, HandlerError> {

@@ -59,7 +59,8 @@ impl<H: Handler> Logic for Calls<H> {
             if !window.admit(index, self)? {
                 continue;
             }
-            let outcome = window.call(index, |event, cx| call(&self.handler, event, cx));
+            let outcome = window.call_sampled(index, |event, cx| call(&self.handler, event, cx));
+            let Some(outcome) = outcome else { break };
             if window.finish(index, outcome)? == Went::Enough {
                 break;
             }

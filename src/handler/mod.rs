@@ -25,6 +25,7 @@ mod queues;
 mod control;
 mod effects;
 mod attempts;
+mod sample;
 mod fence;
 mod prove;
 mod runner;
@@ -43,6 +44,7 @@ pub(crate) mod recorder;
 mod follow;
 mod generation;
 mod replay;
+pub(crate) mod check;
 
 use crate::Event;
 
@@ -59,7 +61,7 @@ pub use lanes::Lanes;
 pub use replay::{Difference, Outputs, Put, Replay, ReplayProgress, ReplayReport, Until, Verdict};
 pub use runner::{Runner, Step};
 pub use snapshot::SnapshotError;
-pub use spec::{HandlerSpec, Retry, Start};
+pub use spec::{HandlerSpec, OnViolation, Retry, Start};
 pub use state::{State, StateError, StateReader, StateRows, StateValue};
 pub use value::ValueError;
 #[cfg(feature = "cli")]

@@ -134,6 +134,12 @@ impl Overlay {
         self.bytes = self.bytes_before;
     }
 
+    /// What the current event has made of each row that it wrote.
+    pub fn changes_of_event(&self) -> BTreeMap<Bytes, Option<Bytes>> {
+        let written = self.undo.iter().filter_map(|(row, ..)| self.rows.get(*row));
+        written.map(|row| (row.key.clone(), row.now.clone())).collect()
+    }
+
     /// Bytes written so far, about.
     pub fn bytes(&self) -> usize {
         self.bytes

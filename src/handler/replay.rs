@@ -22,6 +22,7 @@ use crate::journal::Journal;
 use crate::view::{Digest, MemoryView, View};
 use crate::{Event, Offset, Timestamp};
 
+pub(super) use compare::Shown;
 pub use compare::{Difference, Put};
 
 /// Where a replay ends.

@@ -20,6 +20,7 @@ use super::overlay::Sums;
 use super::own;
 use super::prove::{Goal, bookmark_of, bring_up, sums_of};
 use super::queues::Queues;
+use super::sample::Sample;
 use super::snapshot::Snapshots;
 use super::spec::{HandlerSpec, Start};
 use super::state::{make_snapshot, rebuild_into};
@@ -70,6 +71,7 @@ pub struct Runner {
     effects: Effects,
     executor: Option<Box<dyn Executor>>,
     watch: Watch,
+    sample: Sample,
     turn: Turn,
     /// As of the last record, kept or not yet.
     head: Head,
@@ -149,6 +151,7 @@ impl Runner {
             silent: false,
         };
         let (read_to, control_read) = (head.cursor, head.control);
+        let sample = Sample::new(spec.sample);
         Ok(Runner {
             journal,
             spec,
@@ -159,6 +162,7 @@ impl Runner {
             effects,
             executor: None,
             watch,
+            sample,
             turn,
             head,
             last,
@@ -190,7 +194,6 @@ impl Runner {
     }
 
     /// Makes it go no further than an offset: there is nothing to do for it behind that.
-    #[cfg(feature = "cli")]
     pub(crate) fn stop_at(&mut self, end: Offset) {
         self.until = Some(end);
     }
@@ -209,6 +212,11 @@ impl Runner {
     /// Streams that are set aside.
     pub fn parked(&self) -> usize {
         self.queues.streams()
+    }
+
+    /// How many events of the sample came to two results since it was opened: see [`HandlerSpec::check_sample`].
+    pub fn violations(&self) -> u64 {
+        self.sample.violations
     }
 
     /// A row of its state as of its last step, kept or not yet: the bytes that were put.
@@ -351,6 +359,7 @@ impl Runner {
         // Where this step resumes it, events come in with the next one: they were not announced.
         let takes_more = self.takes_more();
         let mut window = Window::new(&self.cache, &mut self.queues, &self.spec, &self.whose, now_us);
+        window.sample = Some(&mut self.sample);
         window.blamed = self.watch.blamed.map(|blamed| (blamed, Watch::cause()));
         let mut cursor = self.head.cursor;
         let mut control = self.control_read;

@@ -58,6 +58,15 @@ pub enum Start {
     At(Offset),
 }
 
+/// What becomes of an event that comes to two results on the same state; see [`HandlerSpec::check_sample`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnViolation {
+    /// It is told by `tracing`, and counted ([`Runner::violations`](crate::Runner::violations)); the event counts.
+    Warn,
+    /// The handler pauses before the event, with what was found as the reason.
+    Pause,
+}
+
 /// A handler's name and settings.
 #[derive(Debug, Clone)]
 pub struct HandlerSpec {
@@ -77,6 +86,7 @@ pub struct HandlerSpec {
     pub(crate) effects_max: usize,
     pub(crate) exact: bool,
     pub(crate) by_hand: bool,
+    pub(crate) sample: Option<(u32, OnViolation)>,
     pub(crate) keyed_by: Box<str>,
     pub(crate) snapshot_bytes: u64,
     pub(crate) clock: Arc<dyn Clock>,
@@ -104,6 +114,7 @@ impl HandlerSpec {
             effects_max: 10_000,
             exact: false,
             by_hand: false,
+            sample: None,
             keyed_by: "".into(),
             snapshot_bytes: RECORDS_BYTES_MIN,
             clock: Arc::new(SystemClock::default()),
@@ -211,6 +222,15 @@ impl HandlerSpec {
     #[must_use]
     pub fn by_hand(mut self, by_hand: bool) -> Self {
         self.by_hand = by_hand;
+        self
+    }
+
+    /// Handles one in so many events twice on the same state, and holds both results against each other: rows, outputs
+    /// and effects. The first run is thrown away. Costs one handling in so many; 0 is never, which is the default.
+    /// Not where a command handles the events.
+    #[must_use]
+    pub fn check_sample(mut self, every: u32, on_violation: OnViolation) -> Self {
+        self.sample = (every > 0).then_some((every, on_violation));
         self
     }
 

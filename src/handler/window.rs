@@ -17,6 +17,7 @@ use super::logic::{Logic, panicked};
 use super::overlay::Overlay;
 use super::own;
 use super::queues::{Queues, shortened};
+use super::sample::Sample;
 use super::spec::HandlerSpec;
 use crate::event::NewEvent;
 use crate::limits::NAME_BYTES_MAX;
@@ -68,6 +69,8 @@ pub(crate) struct Window<'r> {
     pub blamed: Option<(Offset, String)>,
     /// What a record says became of the events, where it is followed instead of decided anew.
     pub told: Option<Told>,
+    /// Events that are handled twice, where some are.
+    pub sample: Option<&'r mut Sample>,
     current: Emitted,
     /// Idempotency keys of admitted events.
     keys: BTreeMap<usize, Vec<u8>>,
@@ -94,6 +97,7 @@ impl<'r> Window<'r> {
             is_full: false,
             blamed: None,
             told: None,
+            sample: None,
             current: Emitted::default(),
             keys: BTreeMap::new(),
         }
@@ -273,6 +277,11 @@ impl<'r> Window<'r> {
         }
         self.current = emitted;
         self.finish(index, Ok(()))
+    }
+
+    /// Events that the event that was run last put out.
+    pub fn put_out(&self) -> &[NewEvent<'static>] {
+        &self.current.events
     }
 
     /// Notes what became of the event that was run last.

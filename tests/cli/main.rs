@@ -4,8 +4,12 @@
 mod append;
 mod bench;
 mod cat;
+#[cfg(unix)]
+mod check_handler;
 mod common;
 mod consumers;
+#[cfg(unix)]
+mod cutover;
 mod demo;
 mod dump;
 mod exit_codes;
@@ -26,6 +30,8 @@ mod real_data;
 mod real_data_delivery;
 mod real_data_reading;
 mod repair;
+#[cfg(unix)]
+mod replay;
 mod same;
 mod stat;
 mod state;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use annals::testkit::{Crash, Disk, Env, Fault, FaultyDisk, Jobs, ManualClock, MemDisk, SeededRandom};
@@ -233,7 +233,7 @@ fn a_live_one_that_goes_on_meanwhile_is_asked_to_stand_still() {
         let cut = scope.spawn(move || Shadow::open(log, MemoryView::new(), spec, logic).unwrap().cut_over());
         let mut n = 0;
         let stopped = loop {
-            if n < 2_000 {
+            if n < 20_000 {
                 let _ = world.log.append(Event::new("order-9", "Placed")).unwrap();
                 n += 1;
             }
@@ -242,13 +242,37 @@ fn a_live_one_that_goes_on_meanwhile_is_asked_to_stand_still() {
                 Err(error) => break error,
             }
             if live.wait(Duration::from_millis(1)).is_err() {}
-            if cut.is_finished() && n >= 2_000 {
+            if cut.is_finished() && n >= 20_000 {
                 break live.run_to_end().unwrap_err();
             }
         };
         assert!(matches!(stopped, HandlerError::Fenced { .. }), "{stopped:?}");
         cut.join().unwrap().unwrap();
     });
+    world.finish(2);
+    world.assert_each_once();
+}
+
+#[test]
+fn a_live_one_that_is_always_a_step_ahead_is_asked_to_pause_soon() {
+    const MOST: u32 = 20_000;
+    let world = World::new(1);
+    world.broken.store(false, Ordering::Relaxed);
+    world.events(5);
+    let mut live = world.live(1).unwrap();
+    live.run_to_end().unwrap();
+    let (live, steps) = (Mutex::new(live), Arc::new(AtomicU32::new(0)));
+    let (log, logic, counted) = (world.log.clone(), handler(2, &world.broken), Arc::clone(&steps));
+    // Whenever the new one handles an event, the live one has handled another one.
+    let chased = move |event: &Event, cx: &mut Context<'_>| -> Result<(), Failure> {
+        if counted.fetch_add(1, Ordering::Relaxed) < MOST {
+            log.append(Event::new("order-9", "Placed")).unwrap().wait().unwrap();
+            live.lock().unwrap().run_to_end().unwrap();
+        }
+        annals::Handler::handle(&logic, event, cx)
+    };
+    Shadow::open(world.log.clone(), MemoryView::new(), world.spec(2), chased).unwrap().cut_over().unwrap();
+    assert!(steps.load(Ordering::Relaxed) < 100, "{steps:?}");
     world.finish(2);
     world.assert_each_once();
 }

@@ -4,6 +4,7 @@
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
+mod check;
 mod generations;
 mod journal;
 mod replay;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use annals::testkit::{ManualClock, SeededRandom};
+use annals::testkit::{Env, ManualClock, SeededRandom, own_append};
 use annals::{
-    Context, Difference, Event, Failure, HandlerError, HandlerSpec, Log, MemoryView, Offset, Outputs, Replay, Retry,
-    Runner, Space, Step, Until, Verdict, View,
+    Append, Context, Difference, Event, Expect, Failure, HandlerError, HandlerSpec, Journal, Log, MemoryLog,
+    MemoryView, Offset, Outputs, Replay, Retry, Runner, Space, Step, Until, Verdict, View,
 };
 
 /// What a test's handler does wrong, once it is switched on.
@@ -270,4 +270,65 @@ fn a_replay_without_an_event_is_not_checked() {
     assert_eq!(report.verdict, Verdict::NotChecked);
     let unknown = Replay::new(log, HandlerSpec::new("other"), nothing).run(|_| ());
     assert!(matches!(unknown, Err(HandlerError::Unknown { .. })), "{unknown:?}");
+}
+
+/// A log of the same name and content, but for one record in which some bytes were put in the place of others.
+fn altered(log: &dyn Journal, seed: u64, record: Offset, was: &[u8], now: &[u8]) -> MemoryLog {
+    let copy = memory(seed);
+    for offset in 0..log.durable_end().raw() {
+        let event = log.get(Offset::from_raw(offset)).unwrap().unwrap();
+        let mut data = event.data().to_vec();
+        if event.offset() == record {
+            let places: Vec<usize> = (0..data.len()).filter(|at| data[*at..].starts_with(was)).collect();
+            assert_eq!((places.len(), was.len()), (1, now.len()));
+            data[places[0]..][..now.len()].copy_from_slice(now);
+        }
+        let same = Event::new(event.stream().to_owned(), event.event_type().to_owned()).data(data);
+        let append = match event.is_system() {
+            true => own_append(Append::new(), same, Expect::Any),
+            false => Append::new().events([same]),
+        };
+        copy.append(append).unwrap().wait().unwrap();
+    }
+    assert_eq!(copy.id(), log.id());
+    copy
+}
+
+fn memory(seed: u64) -> MemoryLog {
+    MemoryLog::with(&Env { random: Arc::new(SeededRandom::new(seed)), ..Env::system() })
+}
+
+#[test]
+fn an_altered_record_is_found_with_the_event_the_key_and_both_values() {
+    let log = memory(3);
+    for n in 0..6 {
+        let event = Event::new(format!("s{}", n % 2), "T").data(format!("value-{n}").into_bytes());
+        log.append(Append::new().events([event])).unwrap().wait().unwrap();
+    }
+    let latest = |event: &Event, cx: &mut Context<'_>| -> Result<(), Failure> {
+        cx.put_bytes(format!("latest-{}", event.stream()), event.data())?;
+        Ok(())
+    };
+    for n in 0..6u64 {
+        let log = altered(&log, 3, Offset::from_raw(u64::MAX), b"", b"");
+        let spec = || HandlerSpec::new("h").window(1, 1 << 20);
+        Runner::open(log.clone(), MemoryView::new(), spec(), latest).unwrap().run_to_end().unwrap();
+        let report = Replay::new(log.clone(), spec(), latest).run(|_| ()).unwrap();
+        assert_eq!((report.difference, report.verdict), (None, Verdict::Verified));
+
+        let (was, now) = (format!("value-{n}"), format!("vALUE-{n}"));
+        let wrote = |offset: &Offset| {
+            let event = log.get(*offset).unwrap().unwrap();
+            event.is_system() && event.data().windows(was.len()).any(|part| part == was.as_bytes())
+        };
+        let record = (6..log.durable_end().raw()).map(Offset::from_raw).find(wrote).unwrap();
+        let log = altered(&log, 3, record, was.as_bytes(), now.as_bytes());
+        let report = Replay::new(log, spec(), latest).run(|_| ()).unwrap();
+        assert_eq!(report.verdict, Verdict::Differs);
+        let Some(Difference::Row { record: found, event, key, recorded, replayed }) = report.difference else {
+            panic!("a row differs: {:?}", report.difference);
+        };
+        assert_eq!((found, event.raw(), key), (record, n, format!("latest-s{}", n % 2).into()));
+        assert_eq!((recorded.as_deref(), replayed.as_deref()), (Some(now.as_bytes()), Some(was.as_bytes())));
+    }
 }

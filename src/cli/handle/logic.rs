@@ -27,7 +27,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 pub(super) struct Settings {
     pub handler: String,
     pub command: String,
-    pub keys: Keys,
+    pub keys: Arc<Keys>,
     pub timeout: Duration,
     pub batch: bool,
 }

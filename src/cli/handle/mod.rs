@@ -2,6 +2,7 @@
 //! outputs; what it answered counts together with the handler's position, or not at all.
 
 mod child;
+mod command;
 mod guard;
 mod keys;
 mod logic;
@@ -26,6 +27,7 @@ use crate::disk::{Clock, SystemClock};
 use crate::handler::snapshot::view_folder;
 use crate::{Filter, HandlerSpec, Log, OpenError, Runner, Step, View, ViewError};
 
+pub(super) use command::CommandArgs;
 pub(super) use guard::{GUARD, GuardArgs};
 
 use keys::Keys;
@@ -84,7 +86,7 @@ impl HandleArgs {
         let settings = Settings {
             handler: self.name.clone(),
             command: self.exec.clone(),
-            keys,
+            keys: Arc::new(keys),
             timeout: self.timeout,
             batch: self.batch,
         };

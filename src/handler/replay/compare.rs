@@ -17,7 +17,7 @@ use crate::view::Digest;
 use crate::{Event, Filter, Offset, Timestamp};
 
 /// An event that a handler put out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Put {
     /// Its stream.
@@ -138,7 +138,7 @@ pub enum Difference {
 }
 
 /// Bytes for a person: text where it is text, and not all of it.
-struct Shown<'b>(&'b [u8]);
+pub(crate) struct Shown<'b>(pub &'b [u8]);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

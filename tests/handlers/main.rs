@@ -6,6 +6,7 @@
 mod asynchronous;
 mod generations;
 mod journal;
+mod regressions;
 mod replay;
 mod sink;
 mod common;

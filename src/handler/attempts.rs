@@ -94,6 +94,11 @@ impl Watch {
         Some(tried.decisions())
     }
 
+    /// What was announced last was not appended.
+    pub fn announce_again(&mut self) {
+        self.announced = false;
+    }
+
     /// A step brought the handler to a cursor.
     pub fn stepped(&mut self, cursor: Offset) {
         self.until = self.until.filter(|until| *until > cursor);

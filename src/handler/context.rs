@@ -6,6 +6,7 @@ use super::cache::Cache;
 use super::overlay::Overlay;
 use super::own::{self, EffectRow, user_key, with_user_key};
 use super::value;
+use crate::batch::OpenBatch;
 use crate::event::{NewEvent, check_name, check_user_stream};
 use crate::view::ViewError;
 use crate::{Event, InvalidEvent, LogId, Offset, Timestamp};
@@ -167,7 +168,7 @@ impl Context<'_> {
             self.emitted.refused = Some(Refused::Invalid(error));
             return;
         }
-        self.emitted.bytes += event.data.len() + event.stream.len() + 256;
+        self.emitted.bytes += OpenBatch::event_len(&event) + 192;
         self.emitted.events.push(event);
     }
 

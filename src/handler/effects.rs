@@ -68,6 +68,8 @@ type Place = (u64, u32);
 pub(crate) struct Effects {
     waiting: BTreeMap<Place, i64>,
     due: BTreeSet<(i64, Place)>,
+    /// The last attempts whose record is not known to be kept.
+    tried: BTreeMap<Place, u32>,
 }
 
 /// What became of one attempt.
@@ -92,6 +94,13 @@ impl Effects {
         Ok(effects)
     }
 
+    /// The same again, where a step was taken back.
+    pub fn load_again(&mut self, cache: &Cache) -> Result<(), ViewError> {
+        let tried = std::mem::take(&mut self.tried);
+        *self = Effects { tried, ..Effects::load(cache)? };
+        Ok(())
+    }
+
     fn set(&mut self, place: Place, due_us: i64) {
         if let Some(before) = self.waiting.insert(place, due_us) {
             self.due.remove(&(before, place));
@@ -107,6 +116,7 @@ impl Effects {
 
     /// Takes note of those that a step asked for.
     pub fn note(&mut self, writes: &[Write]) {
+        self.tried.clear();
         for write in writes {
             let Some(place) = place_of(&write.key) else { continue };
             match write.value {
@@ -145,7 +155,8 @@ impl Effects {
             let Some(row) = row else { continue };
             check()?;
             let takeovers = u32::try_from(whose.epoch.saturating_sub(row.epoch)).unwrap_or(u32::MAX);
-            let attempt = row.tries.saturating_add(takeovers).saturating_add(1);
+            let attempt = row.tries.saturating_add(takeovers).max(self.tried.get(place).copied().unwrap_or(0));
+            let attempt = attempt.saturating_add(1);
             let effect = Effect {
                 key: derived_id(&whose.name, offset, n as usize),
                 kind: row.kind.clone(),
@@ -163,6 +174,7 @@ impl Effects {
     pub fn record(&mut self, window: &mut Window<'_>, ran: Ran) -> Result<(), HandlerError> {
         let offset = Offset::from_raw(ran.place.0);
         let key = own::effect_key(offset, ran.place.1);
+        self.tried.insert(ran.place, ran.attempt);
         window.overlay.begin(offset);
         let failure = match ran.outcome {
             Ok(()) | Err(Failure::Skip(_)) => {

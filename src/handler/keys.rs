@@ -40,6 +40,10 @@ impl Keys {
         at: Offset,
         stream: &str,
     ) -> Result<(), ViewError> {
+        if Keys::last(overlay, cache, key)?.is_some_and(|last| last > at.raw()) {
+            // It had waited, and a newer one is remembered, for longer.
+            return Ok(());
+        }
         // An event that had waited is older than others that are there already.
         let place = self.by_age.partition_point(|other| *other < at.raw());
         if self.by_age.get(place) != Some(&at.raw()) {

@@ -145,6 +145,11 @@ impl Overlay {
         self.bytes
     }
 
+    /// How many streams the writes name.
+    pub fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
     /// Bytes that the current event has written, about.
     pub fn bytes_of_event(&self) -> usize {
         self.bytes - self.bytes_before

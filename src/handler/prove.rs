@@ -68,7 +68,12 @@ pub(crate) fn bring_up(
 
 /// Whether what a view says of itself agrees with the log, and its rows with that.
 fn is_proven(journal: &dyn Journal, view: &dyn View, space: &Space, bookmark: &Bookmark) -> Result<bool, HandlerError> {
-    let record = journal.get(bookmark.commit)?.and_then(|event| Record::decode(&event.data_bytes()));
+    let event = match journal.get(bookmark.commit) {
+        // Nothing is left to prove it by.
+        Err(ReadError::Lost { .. } | ReadError::Trimmed { .. }) => return Ok(false),
+        event => event?,
+    };
+    let record = event.and_then(|event| Record::decode(&event.data_bytes()));
     let agrees = record.is_some_and(|record| {
         record.head.generation == space.generation() && sums_of(&record.head).all() == (bookmark.digest, bookmark.rows)
     });

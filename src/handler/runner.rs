@@ -93,6 +93,8 @@ pub struct Runner {
     /// It goes no further than this, if anywhere.
     until: Option<Offset>,
     stopped: bool,
+    /// Durable when the last step began: what comes behind it may be something to do.
+    seen: Offset,
     snapshots: Option<Snapshots>,
     /// A snapshot that is being made.
     making: Option<JoinHandle<()>>,
@@ -176,6 +178,7 @@ impl Runner {
             paused,
             until: None,
             stopped: false,
+            seen: Offset::ZERO,
             snapshots,
             making: None,
         })
@@ -231,12 +234,18 @@ impl Runner {
     /// Does what is to be done next, at most one window of it. What it appended may still be on its way to the disk.
     ///
     /// # Errors
-    /// See [`HandlerError`]; the handler has stopped then, and can be opened again.
+    /// See [`HandlerError`]; the handler has stopped then, and can be opened again. Not so with
+    /// [`AppendError::DiskFull`]: nothing of the step was kept, and with room the next one does it again.
     pub fn step(&mut self) -> Result<Step, HandlerError> {
         if self.stopped {
             return Err(HandlerError::Stopped { name: self.spec.name.as_ref().to_owned() });
         }
         let step = self.try_step();
+        if let Err(HandlerError::Append(AppendError::DiskFull)) = &step {
+            let gone_back = self.go_back();
+            self.stopped = gone_back.is_err();
+            return gone_back.and(step);
+        }
         self.stopped = step.is_err();
         if step.is_err() && self.head.kind == RecordKind::Attempting {
             // It ends alive: what was announced is not to blame. That this fails too is no news.
@@ -277,6 +286,10 @@ impl Runner {
     /// # Errors
     /// See [`HandlerError`].
     pub fn settle(&mut self) -> Result<(), HandlerError> {
+        if self.stopped {
+            // What it has in memory may be nowhere else.
+            return Err(HandlerError::Stopped { name: self.spec.name.as_ref().to_owned() });
+        }
         self.wait_for_all()?;
         if !self.cache.is_clean() {
             let turn = self.turn.clone();
@@ -333,13 +346,30 @@ impl Runner {
 
     fn wait_for_all(&mut self) -> Result<(), HandlerError> {
         while let Some(pending) = self.in_flight.pop_front() {
-            pending.wait()?;
+            if let Err(error) = pending.wait() {
+                self.stopped = true;
+                return Err(error.into());
+            }
         }
+        Ok(())
+    }
+
+    /// Takes back what a step did in memory that was not appended.
+    fn go_back(&mut self) -> Result<(), HandlerError> {
+        self.wait_for_all()?;
+        self.queues = Queues::load(&self.cache)?;
+        self.effects.load_again(&self.cache)?;
+        self.paused = paused_by(&self.head, &self.cache)?;
+        self.ahead.clear();
+        (self.read, self.gap, self.passed) = (None, None, false);
+        (self.read_to, self.control_read) = (self.head.cursor, self.head.control);
+        self.watch.announce_again();
         Ok(())
     }
 
     fn try_step(&mut self) -> Result<Step, HandlerError> {
         self.write_behind()?;
+        self.seen = self.journal.durable_end();
         let now_us = self.spec.clock.now().as_micros();
         let (asked, asked_to) = asked_since(&*self.journal, &self.spec.control_stream(), self.control_read)?;
         self.control_read = asked_to;
@@ -414,11 +444,14 @@ impl Runner {
             ..self.head.clone()
         };
         self.control_read = control;
-        self.watch.blamed = window.blamed.take().and(self.watch.blamed);
+        let blamed = window.blamed.take().and(self.watch.blamed);
         let Window { mut overlay, outputs, decisions, .. } = window;
         let (writes, streams, sums) = overlay.finish(self.whose.log, sums_of(&self.head));
-        self.effects.note(&writes);
+        let effects = writes.iter().filter(|write| write.key.starts_with(&own::EFFECTS));
+        let noted: Vec<_> = effects.cloned().collect();
         self.append_record(Record { head: with_sums(head, sums), streams, decisions, writes }, outputs)?;
+        self.effects.note(&noted);
+        self.watch.blamed = blamed;
         overlay.settle(&mut self.cache);
         self.watch.stepped(cursor);
         if alone {
@@ -591,7 +624,7 @@ impl Runner {
     /// # Errors
     /// See [`HandlerError`].
     pub fn wait(&self, at_most: Duration) -> Result<(), HandlerError> {
-        self.journal.wait_past(self.read_to, at_most)?;
+        self.journal.wait_past(self.read_to.max(self.seen), at_most)?;
         Ok(())
     }
 
@@ -608,6 +641,15 @@ impl Runner {
         self.cache.view().barrier()?;
         Ok(())
     }
+}
+
+/// Why the handler is paused, if it is.
+fn paused_by(head: &Head, cache: &Cache) -> Result<Option<String>, HandlerError> {
+    if !head.paused {
+        return Ok(None);
+    }
+    let reason = cache.get(&own::PAUSED)?.unwrap_or_default();
+    Ok(Some(String::from_utf8_lossy(&reason).into_owned()))
 }
 
 pub(super) fn with_sums(head: Head, sums: Sums) -> Head {

@@ -20,7 +20,7 @@ use super::queues::{Queues, shortened};
 use super::sample::Sample;
 use super::spec::HandlerSpec;
 use crate::event::NewEvent;
-use crate::limits::NAME_BYTES_MAX;
+use crate::limits::{BATCH_NAMES_MAX, NAME_BYTES_MAX};
 use crate::{Event, Offset};
 
 /// Whether a window goes on after an event.
@@ -206,6 +206,8 @@ impl<'r> Window<'r> {
     }
 
     fn note_fill(&mut self) {
+        // A record names no more streams than a batch does.
+        self.is_full |= self.overlay.streams() >= BATCH_NAMES_MAX / 2;
         self.is_full |= self.overlay.bytes() + self.output_bytes + self.decision_bytes > self.spec.window_bytes;
     }
 

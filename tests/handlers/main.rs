@@ -7,6 +7,7 @@ mod asynchronous;
 mod check;
 mod generations;
 mod journal;
+mod regressions;
 mod replay;
 mod lanes;
 mod sink;

@@ -123,7 +123,7 @@ fn filled(dir: &Path, events: usize, keys: u64) -> Log {
                 Event::new(names[n % STREAMS].as_str(), "Measured").data(data.to_vec())
             })
             .collect();
-        let _ = log.append(Append::new().events(batch).durability(Durability::Os)).unwrap();
+        drop(log.append(Append::new().events(batch).durability(Durability::Os)).unwrap());
     }
     log.sync().unwrap();
     log

@@ -1,6 +1,6 @@
 //! A handler that keeps what each article has sold, and puts out an event at every hundredth: exactly once.
 
-use annals::{Context, Event, Failure, HandlerSpec, Log, Runner, SledView};
+use annals::{Append, Context, Event, Failure, HandlerSpec, Log, Runner, SledView};
 
 fn sold(event: &Event, cx: &mut Context<'_>) -> Result<(), Failure> {
     let pieces: u64 = cx.get(event.stream())?.unwrap_or(0) + 1;
@@ -13,10 +13,8 @@ fn sold(event: &Event, cx: &mut Context<'_>) -> Result<(), Failure> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let log = Log::open("data")?;
-    for n in 0..1000 {
-        let _ = log.append(Event::new(["lamp", "chair", "table"][n % 3], "Sold"))?;
-    }
-    log.sync()?;
+    let sales = (0..1000).map(|n| Event::new(["lamp", "chair", "table"][n % 3], "Sold"));
+    log.append(Append::new().events(sales))?.wait()?;
     let view = SledView::open("state", log.id())?;
     let spec = HandlerSpec::new("sold").on(annals::Filter::new().types(["Sold"]));
     let mut runner = Runner::open(log.clone(), view, spec, sold)?;

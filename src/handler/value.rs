@@ -57,11 +57,6 @@ pub enum ValueError {
     Decode(String),
 }
 
-/// A value of bytes as they are.
-pub(crate) fn encode_raw(bytes: &[u8]) -> Result<Vec<u8>, ValueError> {
-    finish([&[RAW], bytes].concat())
-}
-
 /// The bytes of a value that was stored as they are.
 pub(crate) fn decode_raw(stored: &[u8]) -> Result<&[u8], ValueError> {
     match stored.split_first() {
@@ -155,7 +150,7 @@ mod tests {
     fn the_stored_bytes_are_exactly_these() {
         assert_eq!(encode(&(1_u32, "ab", Some(true))).unwrap(), [2,   1, 0, 0, 0,   2, 0, 0, 0, 0, 0, 0, 0, b'a', b'b',   1, 1]);
         assert_eq!(encode_json(&(1_u32, "ab")).unwrap(), b"\x01[1,\"ab\"]");
-        assert_eq!(encode_raw(b"ab").unwrap(), b"\0ab");
+        assert_eq!([&[RAW], &b"ab"[..]].concat(), b"\0ab");
     }
 
     #[test]
@@ -194,10 +189,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_into_a_commit_is_not_written() {
-        let most = vec![0; DATA_BYTES_MAX - 1];
-        assert_eq!(decode_raw(&encode_raw(&most).unwrap()).unwrap(), most);
         let more = vec![0; DATA_BYTES_MAX];
-        assert!(matches!(encode_raw(&more), Err(ValueError::TooLarge { .. })));
         assert!(matches!(encode(&more), Err(ValueError::TooLarge { .. } | ValueError::Encode(_))));
         let stored = [vec![BINCODE], vec![0; DATA_BYTES_MAX + 1]].concat();
         assert!(matches!(decode::<u8>(&stored), Err(ValueError::TooLarge { .. })));

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -25,6 +26,10 @@ use super::store::{Piece, Store, StoreError};
 use super::{Bookmark, Change, Digest, Rows, Space, Trust, ViewError, ViewOptions};
 use crate::LogId;
 use crate::disk::{BootId, Disk, RealDisk, is_full};
+
+/// How often, and how long, a lock is waited for that may be gone at once.
+const FORKED_TRIES: u32 = 20;
+const FORKED_WAIT: Duration = Duration::from_millis(5);
 
 /// Stores that did not open, of which this many are kept for whoever wants to know why.
 const QUARANTINES: usize = 2;
@@ -132,6 +137,18 @@ impl Files {
 impl<S: Store> Kept<S> {
     /// Opens the view of a log in a directory, or makes it.
     pub fn open(path: &Path, log: LogId, options: &ViewOptions) -> Result<Self, ViewError> {
+        // A process that was forked has the locks of this one's files until it becomes another program: some
+        // thread may have started one just when the view was closed.
+        for _ in 0..FORKED_TRIES {
+            match Self::open_once(path, log, options) {
+                Err(ViewError::Held { .. }) => std::thread::sleep(FORKED_WAIT),
+                opened => return opened,
+            }
+        }
+        Self::open_once(path, log, options)
+    }
+
+    fn open_once(path: &Path, log: LogId, options: &ViewOptions) -> Result<Self, ViewError> {
         let files = Files::of(path, S::NAME);
         let boot = options.boot.unwrap_or_else(BootId::current);
         RealDisk.create_dir(path).map_err(|e| files.io(e))?;

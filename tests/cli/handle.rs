@@ -394,7 +394,7 @@ fn the_ledger_in_python_has_the_known_answers_of_the_web_shop() {
         let writer = Log::open(&log).unwrap();
         for customer in &customers {
             let asked = format!(r#"{{"CustomerID":{customer}}}"#).into_bytes();
-            let _ = writer.append(Event::new("asked", "sold").data(asked)).unwrap();
+            drop(writer.append(Event::new("asked", "sold").data(asked)).unwrap());
         }
         writer.close().unwrap();
         handle(&show);

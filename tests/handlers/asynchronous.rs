@@ -28,7 +28,7 @@ fn an_awaiting_handler_commits_as_any_other() {
     let dir = tempfile::tempdir().unwrap();
     let log = Log::open(dir.path()).unwrap();
     for bytes in 1..=20 {
-        let _ = log.append(Event::new("s", "T").data(vec![0; bytes])).unwrap();
+        drop(log.append(Event::new("s", "T").data(vec![0; bytes])).unwrap());
     }
     log.sync().unwrap();
     let handler = Async::on(runtime.handle().clone(), Prices);

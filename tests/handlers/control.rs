@@ -90,7 +90,7 @@ fn all_that_waits_is_dropped_but_not_what_came_after_it_was_asked() {
 fn a_queue_of_any_length_is_dropped_over_several_steps() {
     let world = World::new();
     for _ in 0..9000 {
-        let _ = world.log.append(Event::new("s1", "T")).unwrap();
+        drop(world.log.append(Event::new("s1", "T")).unwrap());
     }
     world.log.sync().unwrap();
     let (mut runner, control) = open(&world);

@@ -234,14 +234,14 @@ fn a_live_one_that_goes_on_meanwhile_is_asked_to_stand_still() {
         let mut n = 0;
         let stopped = loop {
             if n < 20_000 {
-                let _ = world.log.append(Event::new("order-9", "Placed")).unwrap();
+                drop(world.log.append(Event::new("order-9", "Placed")).unwrap());
                 n += 1;
             }
             match live.step() {
                 Ok(_) => {}
                 Err(error) => break error,
             }
-            if live.wait(Duration::from_millis(1)).is_err() {}
+            let _ = live.wait(Duration::from_millis(1));
             if cut.is_finished() && n >= 20_000 {
                 break live.run_to_end().unwrap_err();
             }

@@ -129,7 +129,7 @@ fn a_step_names_no_more_streams_than_can_be_read_again() {
     let world = World::new();
     for chunk in 0..70 {
         let events = (0..1000).map(|n| Event::new(format!("s{chunk}-{n}"), "T"));
-        let _ = world.log.append(Append::new().events(events)).unwrap();
+        drop(world.log.append(Append::new().events(events)).unwrap());
     }
     world.log.sync().unwrap();
     let each = |event: &Event, cx: &mut Context<'_>| -> Result<(), Failure> { Ok(cx.put_bytes(event.stream(), "")?) };
@@ -225,6 +225,7 @@ fn an_event_taken_up_late_does_not_make_a_newer_one_of_the_same_fact_be_forgotte
     runner.run_to_end().unwrap();
     world.clock.advance_ms(2_000);
     runner.step().unwrap();
+    runner.settle().unwrap();
     assert_eq!(world.decided(Offset::ZERO), ["set_aside", "taken_up"]);
     // Within the horizon of the one at 8, and not of the one at 0.
     let again = world.append("s3");

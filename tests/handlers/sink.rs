@@ -62,7 +62,7 @@ fn log_with(dir: &Path, events: u32) -> Log {
 fn append(log: &Log, numbers: std::ops::Range<u32>) {
     for n in numbers {
         let event = Event::new(format!("customer-{}", n % 13), "Paid").data(vec![b'x'; 1 + n as usize % 5]);
-        let _ = log.append(event).unwrap();
+        drop(log.append(event).unwrap());
     }
     log.sync().unwrap();
 }

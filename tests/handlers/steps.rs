@@ -7,7 +7,7 @@ fn a_handler_counts_every_event_once() {
     let dir = tempfile::tempdir().unwrap();
     let log = Log::open(dir.path()).unwrap();
     for n in 0..10_000u32 {
-        let _ = log.append(Event::new(format!("order-{}", n % 7), "Placed").data(&b"x"[..])).unwrap();
+        drop(log.append(Event::new(format!("order-{}", n % 7), "Placed").data(&b"x"[..])).unwrap());
     }
     log.sync().unwrap();
     let count = |event: &Event, cx: &mut annals::Context<'_>| {

@@ -318,7 +318,7 @@ impl Run {
                 match &error {
                     HandlerError::Fenced { .. } if late => self.tally.fenced += 1,
                     HandlerError::View(annals::ViewError::Damaged { .. }) => self.tally.rebuilt += 1,
-                    HandlerError::Append(annals::AppendError::DiskFull { .. }) if self.full => {}
+                    HandlerError::Append(annals::AppendError::DiskFull) if self.full => {}
                     _ => {
                         self.excuse(what, &error)?;
                         if matches!(error, HandlerError::Append(_)) && !self.machine.disk.is_stopped() {

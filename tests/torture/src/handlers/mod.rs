@@ -1,6 +1,7 @@
 //! Random handlers on the simulated disk, held against the fold of the log in the order that their records say; one seed
 //! is one run.
 
+#![allow(clippy::type_complexity)] // rows as pairs of bytes: a name would hide more than it says
 mod drive;
 mod logic;
 mod oracle;

@@ -9,13 +9,16 @@
 #[cfg(any(feature = "bincode", feature = "json"))]
 use serde::de::DeserializeOwned;
 
+#[cfg(any(feature = "bincode", feature = "json"))]
 use crate::limits::DATA_BYTES_MAX;
 
 /// The codec of bytes as they are.
 pub(crate) const RAW: u8 = 0;
 /// The codec of JSON.
+#[cfg_attr(not(feature = "json"), allow(dead_code))] // codecs that this build does not know are still told apart
 pub(crate) const JSON: u8 = 1;
 /// The codec of typed Rust values.
+#[cfg_attr(not(feature = "bincode"), allow(dead_code))]
 pub(crate) const BINCODE: u8 = 2;
 
 /// How bincode writes and reads: fixed widths, and no more than a commit may carry.
@@ -110,6 +113,7 @@ fn decode_bincode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ValueError> {
     }
 }
 
+#[cfg(any(feature = "bincode", feature = "json"))]
 fn finish(stored: Vec<u8>) -> Result<Vec<u8>, ValueError> {
     match stored.len() {
         bytes if bytes > DATA_BYTES_MAX => Err(ValueError::TooLarge { bytes, most: DATA_BYTES_MAX }),

@@ -15,6 +15,7 @@ use super::follow::Told;
 use super::keys::Keys;
 use super::logic::{Logic, panicked};
 use super::overlay::Overlay;
+#[cfg(feature = "cli")]
 use super::own;
 use super::queues::{Queues, shortened};
 use super::sample::Sample;

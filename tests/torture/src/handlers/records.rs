@@ -20,6 +20,8 @@ pub struct Told {
     pub parked: u32,
     pub bytes: u64,
     pub decisions: Vec<(u8, u64)>,
+    /// The event that is about to be tried by itself.
+    pub alone: Option<u64>,
     /// Key, value, and the event whose handling wrote it.
     pub writes: Vec<(Vec<u8>, Option<Vec<u8>>, u64)>,
     pub body: u64,
@@ -27,12 +29,14 @@ pub struct Told {
 
 pub const ACQUIRED: u8 = 1;
 pub const STEP: u8 = 2;
+pub const ATTEMPTING: u8 = 4;
 pub const SET_ASIDE: u8 = 1;
 pub const SKIPPED: u8 = 2;
 pub const TAKEN_UP: u8 = 3;
 pub const FAILED_AGAIN: u8 = 4;
 pub const DROPPED: u8 = 5;
 pub const REPEAT: u8 = 6;
+pub const TRIED: u8 = 8;
 
 struct Input<'b>(&'b [u8]);
 
@@ -100,9 +104,11 @@ pub fn read(data: &[u8]) -> Option<Told> {
         input.sized()?;
     }
     for _ in 0..decisions {
-        let kind = input.number(1)? as u8;
-        told.decisions.push((kind, input.varint()?));
-        input.sized()?;
+        let (kind, at) = (input.number(1)? as u8, input.varint()?);
+        told.decisions.push((kind, at));
+        if input.sized()? == b"alone" && told.kind == ATTEMPTING {
+            told.alone = told.alone.or(Some(at));
+        }
     }
     for _ in 0..changes {
         let key = input.sized()?;

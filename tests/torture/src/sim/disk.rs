@@ -143,6 +143,10 @@ impl SimDisk {
         SimDisk { below: FaultyDisk::over(memory.clone()), memory, state: Arc::new(Mutex::new(state)) }
     }
 
+    pub fn rates(&self) -> Rates {
+        self.state().rates
+    }
+
     pub fn set_rates(&self, rates: Rates) {
         self.state().rates = rates;
     }

@@ -25,11 +25,17 @@ _annals() {
             annals,cat)
                 cmd="annals__subcmd__cat"
                 ;;
+            annals,check-handler)
+                cmd="annals__subcmd__check__subcmd__handler"
+                ;;
             annals,completions)
                 cmd="annals__subcmd__completions"
                 ;;
             annals,consumers)
                 cmd="annals__subcmd__consumers"
+                ;;
+            annals,cutover)
+                cmd="annals__subcmd__cutover"
                 ;;
             annals,demo)
                 cmd="annals__subcmd__demo"
@@ -67,6 +73,9 @@ _annals() {
             annals,repair)
                 cmd="annals__subcmd__repair"
                 ;;
+            annals,replay)
+                cmd="annals__subcmd__replay"
+                ;;
             annals,same)
                 cmd="annals__subcmd__same"
                 ;;
@@ -97,11 +106,17 @@ _annals() {
             annals__subcmd__help,cat)
                 cmd="annals__subcmd__help__subcmd__cat"
                 ;;
+            annals__subcmd__help,check-handler)
+                cmd="annals__subcmd__help__subcmd__check__subcmd__handler"
+                ;;
             annals__subcmd__help,completions)
                 cmd="annals__subcmd__help__subcmd__completions"
                 ;;
             annals__subcmd__help,consumers)
                 cmd="annals__subcmd__help__subcmd__consumers"
+                ;;
+            annals__subcmd__help,cutover)
+                cmd="annals__subcmd__help__subcmd__cutover"
                 ;;
             annals__subcmd__help,demo)
                 cmd="annals__subcmd__help__subcmd__demo"
@@ -139,6 +154,9 @@ _annals() {
             annals__subcmd__help,repair)
                 cmd="annals__subcmd__help__subcmd__repair"
                 ;;
+            annals__subcmd__help,replay)
+                cmd="annals__subcmd__help__subcmd__replay"
+                ;;
             annals__subcmd__help,same)
                 cmd="annals__subcmd__help__subcmd__same"
                 ;;
@@ -167,7 +185,7 @@ _annals() {
 
     case "${cmd}" in
         annals)
-            opts="-v -h -V --json --color --verbose --help --version append import export cat tail get streams types stat state same consumers lag handle handlers park verify repair dump bench demo completions man help"
+            opts="-v -h -V --json --color --verbose --help --version append import export cat tail get streams types stat state same consumers lag handle handlers park replay cutover check-handler verify repair dump bench demo completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -334,6 +352,60 @@ _annals() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        annals__subcmd__check__subcmd__handler)
+            opts="-v -h -V --from --to --require --seed --exec --on --stream --key --timeout --batch --json --color --verbose --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --from)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --to)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --require)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --seed)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exec)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stream)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         annals__subcmd__completions)
             opts="-v -h -V --json --color --verbose --help --version bash elvish fish powershell zsh"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -359,6 +431,48 @@ _annals() {
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        annals__subcmd__cutover)
+            opts="-y -v -h -V --to --dry-run --yes --exec --on --stream --key --timeout --batch --json --color --verbose --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --to)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exec)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stream)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
@@ -531,7 +645,7 @@ _annals() {
             return 0
             ;;
         annals__subcmd__help)
-            opts="append import export cat tail get streams types stat state same consumers lag handle handlers park verify repair dump bench demo completions man help"
+            opts="append import export cat tail get streams types stat state same consumers lag handle handlers park replay cutover check-handler verify repair dump bench demo completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -586,6 +700,20 @@ _annals() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        annals__subcmd__help__subcmd__check__subcmd__handler)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         annals__subcmd__help__subcmd__completions)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -601,6 +729,20 @@ _annals() {
             return 0
             ;;
         annals__subcmd__help__subcmd__consumers)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        annals__subcmd__help__subcmd__cutover)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -769,6 +911,20 @@ _annals() {
             return 0
             ;;
         annals__subcmd__help__subcmd__repair)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        annals__subcmd__help__subcmd__replay)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -999,6 +1155,52 @@ _annals() {
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        annals__subcmd__replay)
+            opts="-v -h -V --until --verify --fresh --generation --exec --on --stream --key --timeout --batch --json --color --verbose --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --until)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --generation)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exec)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stream)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0

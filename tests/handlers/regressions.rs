@@ -210,7 +210,6 @@ impl Handler for Once {
             return Err(Failure::retry_after(Duration::from_secs(1), "not yet"));
         }
         cx.put_bytes("open", "")?;
-        put_out(event, cx);
         Ok(())
     }
     fn idempotency_key(&self, event: &Event) -> Option<Vec<u8>> {

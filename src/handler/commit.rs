@@ -181,6 +181,30 @@ pub(crate) fn head_of(data: &[u8]) -> &[u8] {
 }
 
 impl Head {
+    /// Where a generation is that has done nothing yet.
+    pub fn first(kind: RecordKind, generation: u32) -> Head {
+        Head {
+            kind,
+            generation,
+            epoch: 1,
+            fingerprint: 0,
+            cursor: Offset::ZERO,
+            control: Offset::ZERO,
+            digest: Digest::EMPTY,
+            own_digest: Digest::EMPTY,
+            rows: 0,
+            own_rows: 0,
+            handled: 0,
+            emitted: 0,
+            previous: None,
+            outputs: 0,
+            paused: false,
+            exact: false,
+            parked: 0,
+            bytes: 0,
+        }
+    }
+
     /// Reads the head of a record, of which more may follow.
     pub fn decode(data: &[u8]) -> Option<Head> {
         parse_head(&mut Input::new(data)).map(|(head, _)| head)

@@ -9,7 +9,7 @@ use super::commit::{Head, Record, RecordKind, Write};
 use super::records::{History, live_stream, shadow_stream};
 use super::snapshot::{RECORDS_BYTES_MIN, Snapshots, Tally};
 use super::state::{self, StateError, StateReader, StateValue};
-use crate::view::{Digest, Space, View};
+use crate::view::{Space, View};
 use crate::{Append, AppendError, Expect, Log, LogReader, NewEvent, Offset};
 
 /// The event that wrote a row, and the row as it is stored; without a value it is deleted.
@@ -31,26 +31,7 @@ impl Recorder {
     pub fn new(handler: &str, generation: u32, live: bool) -> Self {
         let space = Space::new(handler, generation);
         let stream = if live { live_stream(handler) } else { shadow_stream(&space) };
-        let head = Head {
-            kind: RecordKind::Step,
-            generation,
-            epoch: 1,
-            fingerprint: 7,
-            cursor: Offset::ZERO,
-            control: Offset::ZERO,
-            digest: Digest::EMPTY,
-            own_digest: Digest::EMPTY,
-            rows: 0,
-            own_rows: 0,
-            handled: 0,
-            emitted: 0,
-            previous: None,
-            outputs: 0,
-            paused: false,
-            exact: false,
-            parked: 0,
-            bytes: 0,
-        };
+        let head = Head { fingerprint: 7, ..Head::first(RecordKind::Step, generation) };
         Recorder { space, stream, rows: BTreeMap::new(), head, last: None }
     }
 

@@ -721,24 +721,11 @@ pub(super) fn first_head(journal: &dyn Journal, spec: &HandlerSpec) -> Head {
         Start::At(offset) => offset,
     };
     Head {
-        kind: RecordKind::Acquired,
-        generation: spec.generation,
-        epoch: 1,
         fingerprint: spec.fingerprint(),
         cursor,
         control: journal.durable_end(),
-        digest: Default::default(),
-        own_digest: Default::default(),
-        rows: 0,
-        own_rows: 0,
-        handled: 0,
-        emitted: 0,
-        previous: None,
-        outputs: 0,
-        paused: false,
         exact: spec.exact,
-        parked: 0,
-        bytes: 0,
+        ..Head::first(RecordKind::Acquired, spec.generation)
     }
 }
 

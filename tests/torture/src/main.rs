@@ -9,6 +9,7 @@ mod mount;
 mod shutdown;
 mod oracle;
 mod summary;
+mod seeds;
 mod workload;
 mod check;
 mod child;
@@ -45,9 +46,9 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Layer {
     /// Random workloads on a simulated disk that crashes and fails; one seed is one run.
-    Sim(sim::Args),
+    Sim(seeds::Args),
     /// Random handlers on the simulated disk, their views and snapshots harmed; one seed is one run.
-    Handlers(handlers::Args),
+    Handlers(seeds::Args),
     /// All workloads of one and two operations, every crash point, all states a crash may leave.
     Worlds(worlds::Args),
     /// Every call on the disk fails, once and from then on.
